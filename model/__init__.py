@@ -1,0 +1,1 @@
+"""GPEN: the networks, and the training code that makes the served weights."""

@@ -1,0 +1,45 @@
+"""What the networks are trained on.  Pictures are (N, 3, R, R) in [-1, 1]."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+
+def content_loss(restored: Tensor, target: Tensor, *, detail: float) -> Tensor:
+    """L1, plus ``detail`` times L1 on Laplacians at two scales, which weighs edges and texture."""
+    loss = F.l1_loss(restored, target)
+    if detail:
+        difference = restored - target  # the Laplacian is linear
+        half = F.avg_pool2d(difference, 2)
+        loss = loss + detail * (_laplacian(difference).abs().mean() + _laplacian(half).abs().mean())
+    return loss
+
+
+def _laplacian(x: Tensor) -> Tensor:
+    centre = x[..., 1:-1, 1:-1]
+    cross = x[..., :-2, 1:-1] + x[..., 2:, 1:-1] + x[..., 1:-1, :-2] + x[..., 1:-1, 2:]
+    return centre - cross / 4
+
+
+def generator_loss(fake_logits: Tensor) -> Tensor:
+    """Non-saturating logistic loss (Goodfellow et al., 2014)."""
+    return F.softplus(-fake_logits).mean()
+
+
+def discriminator_loss(real_logits: Tensor, fake_logits: Tensor) -> Tensor:
+    """Logistic loss; 2 ln 2 = 1.386 at chance."""
+    return F.softplus(-real_logits).mean() + F.softplus(fake_logits).mean()
+
+
+def gradient_penalty(real_logits: Tensor, real: Tensor) -> Tensor:
+    """R1: the mean over the batch of the squared norm of dD/d(real) (Mescheder et al., 2018)."""
+    (gradient,) = torch.autograd.grad(real_logits.sum(), real, create_graph=True)
+    return gradient.square().sum(dim=(1, 2, 3)).mean()
+
+
+def feature_matching_loss(restored: list[Tensor], target: list[Tensor]) -> Tensor:
+    """L1 between the discriminator's features of both pictures (GPEN, section 3.3)."""
+    terms = [F.l1_loss(a, b.detach()) for a, b in zip(restored, target, strict=True)]
+    return torch.stack(terms).mean()

@@ -1,0 +1,70 @@
+"""The discriminator: StyleGAN2's residual one, with GPEN's state-dict names."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor, nn
+
+from model.networks.layers import EqualLinear, channels_at, check_size, conv_block
+
+_EPS = 1e-8
+
+
+class MinibatchStdDev(nn.Module):
+    """Appends one channel: how much the samples of the batch differ.  Whole batch as one group."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        n, _, height, width = x.shape
+        deviation = torch.sqrt(x.var(dim=0, unbiased=False) + _EPS).mean()
+        return torch.cat([x, deviation.expand(n, 1, height, width)], dim=1)
+
+
+class ResidualBlock(nn.Module):
+    """The discriminator's block: two 3x3 convolutions beside a 1x1 skip, half the resolution."""
+
+    def __init__(self, channels_in: int, channels_out: int) -> None:
+        super().__init__()
+        self.conv1 = conv_block(channels_in, channels_in, 3)
+        self.conv2 = conv_block(channels_in, channels_out, 3, downsample=True)
+        self.skip = conv_block(channels_in, channels_out, 1, downsample=True, activate=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        y: Tensor = self.conv2(self.conv1(x))  # (N, C_out, R/2, R/2)
+        return (y + self.skip(x)) / math.sqrt(2)
+
+
+class Discriminator(nn.Module):
+    """StyleGAN2's residual discriminator.  (N, 3, size, size) in [-1, 1] -> logits (N, 1)."""
+
+    def __init__(self, size: int, channel_multiplier: int = 2, narrow: float = 1.0) -> None:
+        super().__init__()
+        check_size(size)
+        channels = channels_at(size, channel_multiplier, narrow)
+        self.convs = nn.Sequential(conv_block(3, channels, 1))
+        for log_resolution in range(int(math.log2(size)) - 1, 1, -1):
+            above, channels = channels, channels_at(2**log_resolution, channel_multiplier, narrow)
+            self.convs.append(ResidualBlock(above, channels))
+        self.stddev = MinibatchStdDev()
+        self.final_conv = conv_block(channels + 1, channels, 3)
+        self.final_linear = nn.Sequential(
+            EqualLinear(channels * 16, channels, activate=True), EqualLinear(channels, 1)
+        )
+
+    def features(self, x: Tensor) -> list[Tensor]:
+        """Output of every block, from (N, C(size), size, size) down to (N, C(4), 4, 4)."""
+        outputs = []
+        for block in self.convs:
+            x = block(x)
+            outputs.append(x)
+        return outputs
+
+    def score(self, features: list[Tensor]) -> Tensor:
+        """Logits (N, 1) from the output of :meth:`features`."""
+        x = self.final_conv(self.stddev(features[-1]))  # (N, C(4), 4, 4)
+        logits: Tensor = self.final_linear(x.flatten(1))
+        return logits
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.score(self.features(x))

@@ -1,0 +1,53 @@
+"""Which stage an epoch belongs to, and the learning rates of a step: pure functions of the count."""
+
+from __future__ import annotations
+
+import math
+from enum import StrEnum
+
+from model.config import TrainConfig
+
+_RAMP_STEPS = 50  # AdamW's first steps are large whatever the gradient
+
+
+class Stage(StrEnum):
+    CONTENT = "content"
+    """Only G learns, without a discriminator."""
+    WARMUP = "warmup"
+    """Only D learns; G is fixed."""
+    JOINT = "joint"
+
+
+def total_epochs(config: TrainConfig) -> int:
+    return config.content.epochs + config.num_epochs
+
+
+def stage_at(epoch: int, config: TrainConfig) -> Stage:
+    if epoch < config.content.epochs:
+        return Stage.CONTENT
+    if epoch < config.content.epochs + config.warmup_epochs:
+        return Stage.WARMUP
+    return Stage.JOINT
+
+
+def cosine(progress: float, start: float, end: float) -> float:
+    """From ``start`` at progress 0 to ``end`` at 1 (Loshchilov and Hutter, 2017)."""
+    return end + (start - end) * (1 + math.cos(math.pi * min(max(progress, 0.0), 1.0))) / 2
+
+
+def learning_rates(step: int, per_epoch: int, config: TrainConfig) -> tuple[float, float]:
+    """Learning rates of G and D at a step (from 0).
+
+    G: one cosine over the content stage, one over the joint epochs.  D: one over all epochs after
+    the content stage.
+    """
+    epoch = step / per_epoch
+    content, warmup = config.content.epochs, config.warmup_epochs
+    lr_d = cosine((epoch - content) / config.num_epochs, config.lr_d, config.eta_min_d)
+    if epoch < content:
+        lr_g = cosine(epoch / content, config.content.lr, config.content.lr_min)
+        lr_g *= min(1.0, (step + 1) / _RAMP_STEPS)
+    else:
+        joint = max(1, config.num_epochs - warmup)
+        lr_g = cosine((epoch - content - warmup) / joint, config.lr_g, config.lr_min)
+    return lr_g, lr_d
