@@ -44,7 +44,7 @@ def vary_pose(face: FloatImage, rng: np.random.Generator) -> FloatImage:
 def replace_background(
     face: FloatImage, background: FloatImage, rng: np.random.Generator
 ) -> FloatImage:
-    """Keep a soft ellipse around head and neck; fill the rest from another picture or a gradient."""
+    """Keep a soft ellipse around head and neck; the rest becomes another picture, or a gradient."""
     size = face.shape[0]
     if rng.random() < 0.6:
         zoom = rng.uniform(1, 3)
@@ -62,7 +62,8 @@ def replace_background(
     distance = np.sqrt((x / 0.37) ** 2 + ((y - 0.02) / 0.48) ** 2)
     softness = rng.uniform(0.05, 0.3)
     keep = np.clip((1 - distance) / softness + 0.5, 0, 1)[..., None]
-    return keep * face + (1 - keep) * filling
+    replaced: FloatImage = keep * face + (1 - keep) * filling
+    return replaced
 
 
 def vary_colour(face: FloatImage, rng: np.random.Generator) -> FloatImage:
@@ -71,7 +72,7 @@ def vary_colour(face: FloatImage, rng: np.random.Generator) -> FloatImage:
     face = (face - 0.5) * np.float32(rng.uniform(0.6, 1.3)) + np.float32(rng.normal(0.5, 0.06))
     face = face * np.exp(rng.normal(0, 0.07, 3)).astype(np.float32)
     saturation = np.float32(0 if rng.random() < 0.15 else rng.uniform(0.4, 1.5))
-    grey = (face @ _LUMA)[..., None]
+    grey: FloatImage = (face @ _LUMA)[..., None]
     face = grey + saturation * (face - grey)
     if rng.random() < 0.08:  # sepia and other single tints, as paper ages
         face = grey * rng.uniform(0.7, 1.1, 3).astype(np.float32)

@@ -22,7 +22,7 @@ SUFFIXES = {".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff"}
 
 
 def find_faces(folder: Path) -> list[Path]:
-    """Pictures under a folder, sorted.  Raises FileNotFoundError if there is none."""
+    """Pictures under a folder, sorted by path.  Raises FileNotFoundError if there is none."""
     paths = sorted(path for path in folder.rglob("*") if path.suffix.lower() in SUFFIXES)
     if not paths:
         raise FileNotFoundError(f"no pictures in {folder}")
@@ -38,7 +38,8 @@ def split_holdout(folder: Path, holdout: Path | None) -> tuple[list[Path], list[
     faces = find_faces(folder)
     if holdout is None:
         return faces, []
-    listed = {(holdout.parent / line).resolve() for line in holdout.read_text().split()}
+    lines = [line.strip() for line in holdout.read_text().splitlines()]
+    listed = {(holdout.parent / line).resolve() for line in lines if line}
     held_out = [path for path in faces if path.resolve() in listed]
     if len(held_out) != len(listed):
         missing = sorted(listed - {path.resolve() for path in held_out})
@@ -59,14 +60,24 @@ def read_face(path: Path, size: int) -> NDArray[np.uint8]:
 
 
 def read_faces(paths: list[Path], size: int) -> NDArray[np.uint8]:
-    """(N, size, size, 3) RGB; pictures that cannot be used are logged and left out."""
+    """Read square faces: (N, size, size, 3) RGB.
+
+    Pictures that cannot be used are logged and left out; ValueError is raised if none is left.
+    """
     faces = []
     for path in paths:
         try:
             faces.append(read_face(path, size))
         except ValueError as error:
             log.warning("skipped: %s", error)
+    if not faces:
+        raise ValueError(f"none of {len(paths)} pictures can be used")
     return np.stack(faces)
+
+
+def to_float(levels: NDArray[np.uint8]) -> FloatImage:
+    """8-bit levels -> [0, 1]; any shape."""
+    return np.divide(levels, np.float32(255), dtype=np.float32)
 
 
 def to_tensor(image: FloatImage) -> Tensor:
@@ -75,9 +86,10 @@ def to_tensor(image: FloatImage) -> Tensor:
 
 
 class DegradedFaces(Dataset[tuple[Tensor, Tensor]]):
-    """Training pairs (LQ, HQ), each (3, R, R) in [-1, 1].
+    """Training pairs (LQ, HQ), each (3, R, R) in [-1, 1], of faces (N, R, R, 3).
 
-    Indexed by (epoch, i): the pair is a function of seed, epoch and i alone.
+    Indexed by (epoch, i): the pair is a function of seed, epoch and i alone.  ``recipes`` says how
+    often each is used, relative to the others.
     """
 
     def __init__(
@@ -95,18 +107,19 @@ class DegradedFaces(Dataset[tuple[Tensor, Tensor]]):
     def __getitem__(self, key: tuple[int, int]) -> tuple[Tensor, Tensor]:
         epoch, index = key
         rng = np.random.default_rng([self.seed, epoch, index])
-        face, other = self._float(index), self._float(int(rng.integers(len(self.faces))))
-        high = augment(face, other, rng)
+        other = int(rng.integers(len(self.faces)))
+        high = augment(to_float(self.faces[index]), to_float(self.faces[other]), rng)
         recipe = self.recipes[int(rng.choice(len(self.recipes), p=self.probabilities))]
         low = degrade(high, recipe, rng)
         return to_tensor(low), to_tensor(high)
 
-    def _float(self, index: int) -> FloatImage:
-        return self.faces[index].astype(np.float32) / np.float32(255)
-
 
 class EpochBatches(Sampler[list[tuple[int, int]]]):
-    """Batches of (epoch, i), shuffled per epoch, from a given batch on: resuming is exact."""
+    """Batches of (epoch, i), shuffled per epoch, for the steps from ``start`` to ``stop``.
+
+    Steps are counted over all epochs, and a step's batch depends on nothing before it: training
+    resumes exactly, in the middle of an epoch too.
+    """
 
     def __init__(self, length: int, batch_size: int, seed: int, start: int, stop: int) -> None:
         self.length, self.batch_size, self.seed = length, batch_size, seed
@@ -125,7 +138,7 @@ class EpochBatches(Sampler[list[tuple[int, int]]]):
 
 
 def batches_per_epoch(length: int, batch_size: int) -> int:
-    """The last, smaller batch of an epoch is dropped, unless it is the only one."""
+    """Steps in an epoch; its last, smaller batch is dropped, unless it is the only one."""
     return max(1, length // batch_size)
 
 
@@ -136,7 +149,7 @@ def evaluation_pairs(
 
     Face i is degraded with seed i; both halves are 8-bit RGB.
     """
-    high = faces.astype(np.float32) / np.float32(255)
+    high = to_float(faces)
     low = [degrade(face, RECIPES[recipe], np.random.default_rng(i)) for i, face in enumerate(high)]
     return (
         torch.stack([to_tensor(image) for image in low]),

@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from model import torchvision_compat  # noqa: F401  (before basicsr)
+
 from basicsr.data.degradations import bivariate_Gaussian  # isort: skip
 
 FloatImage = NDArray[np.float32]

@@ -15,16 +15,17 @@ from torch.nn import functional as F
 
 @dataclass(frozen=True)
 class Variation:
-    """One row per sample."""
+    """One row per sample, in the order of use."""
 
     brightness: Tensor  # (N, 1, 1, 1), added, pictures being in [-1, 1]
     saturation: Tensor  # (N, 1, 1, 1), factor
     contrast: Tensor  # (N, 1, 1, 1), factor
-    shift: Tensor  # (N, 2), fraction of the size
-    cutout: Tensor  # (N, 2), centre of a square of half the size, fraction of the size
+    shift: Tensor  # (N, 2), right and down, of where pixels come from; fraction of the size
+    cutout: Tensor  # (N, 2), down and right, centre of a square of half the size; fraction of it
 
 
 def draw(n: int, device: torch.device) -> Variation:
+    """Draw for ``n`` samples, from PyTorch's global generator; ranges are the published ones."""
     uniform = torch.rand(n, 7, device=device)
     column = uniform[:, :, None, None, None].unbind(dim=1)
     return Variation(
@@ -37,7 +38,7 @@ def draw(n: int, device: torch.device) -> Variation:
 
 
 def apply(x: Tensor, by: Variation) -> Tensor:
-    """Vary (N, 3, R, R) in [-1, 1]; same shape."""
+    """Vary (N, 3, R, R) in [-1, 1]; same shape, what is shifted in or cut out being 0."""
     x = x + by.brightness
     grey = x.mean(dim=1, keepdim=True)
     x = grey + (x - grey) * by.saturation
@@ -45,12 +46,12 @@ def apply(x: Tensor, by: Variation) -> Tensor:
     x = mean + (x - mean) * by.contrast
 
     n, _, size, _ = x.shape
-    identity = torch.eye(2, device=x.device).expand(n, 2, 2)
-    theta = torch.cat([identity, by.shift[:, :, None] * 2], dim=2)
-    grid = F.affine_grid(theta, list(x.shape), align_corners=False)
     # whole pixels: interpolation would blur what the discriminator is to judge
-    grid = ((grid + 1) * size / 2 - 0.5).round().add(0.5).mul(2 / size).sub(1)
-    x = F.grid_sample(x, grid.to(x.dtype), mode="nearest", align_corners=False)
+    source = torch.arange(size, device=x.device) + (by.shift * size).round()[:, :, None]
+    column, row = ((source + 0.5) * 2 / size - 1).unbind(dim=1)  # (N, R) each, in [-1, 1] inside
+    square = (n, size, size)
+    grid = torch.stack([column[:, None].expand(square), row[:, :, None].expand(square)], dim=3)
+    x = F.grid_sample(x, grid, mode="nearest", padding_mode="zeros", align_corners=False)
 
     position = (torch.arange(size, device=x.device) + 0.5) / size
     inside = (position - by.cutout[:, :, None]).abs() < 0.25  # (N, 2, R)

@@ -7,7 +7,8 @@ import math
 import torch
 
 from model.networks import FullGenerator
-from model.networks.generator import StyledConv, ToRGB
+from model.networks.generator import ToRGB
+from model.networks.layers import EqualConv2d, FeatureInjection
 
 
 @torch.no_grad()
@@ -20,17 +21,19 @@ def start_as_identity(generator: FullGenerator) -> None:
     x < 0.  Injection weights start at 1 (at the published 0, encoder features are hidden at first).
     Needs at least six channels at full resolution; raises ValueError otherwise.
     """
-    first, channels = generator.ecd0[0][0], generator.ecd0[0][0].weight.shape[0]
+    first = next(m for m in generator.ecd0.modules() if isinstance(m, EqualConv2d))
+    channels = first.weight.shape[0]
     if channels < 6:
         raise ValueError(f"six channels are needed at full resolution, this has {channels}")
     for module in generator.modules():
-        if isinstance(module, StyledConv):
-            module.noise.weight.fill_(1)
-        elif isinstance(module, ToRGB):
-            module.conv.weight.zero_()
+        if isinstance(module, FeatureInjection):
+            module.weight.fill_(1)
+    to_rgbs = [module for module in generator.modules() if isinstance(module, ToRGB)]
+    for to_rgb in to_rgbs:
+        to_rgb.conv.weight.zero_()
     first.weight[:6] = torch.cat([torch.eye(3), -torch.eye(3)])[:, :, None, None] / first.scale
 
-    last = generator.generator.to_rgbs[-1].conv
+    last = to_rgbs[-1].conv
     last.modulation.weight.zero_()  # style 1 whatever the latent
     gain = math.sqrt(2) ** 2 * (1 + 0.2**2)
     for rgb in range(3):

@@ -1,4 +1,4 @@
-"""How good a restoration is.  One value per picture; (N, 3, R, R) in [-1, 1], compared in 8 bits."""
+"""How good a restoration is: a value per picture, of (N, 3, R, R) in [-1, 1] compared in 8 bits."""
 
 from __future__ import annotations
 
@@ -18,13 +18,17 @@ _LUMA = torch.tensor([0.299, 0.587, 0.114])
 
 @dataclass(frozen=True)
 class Scores:
-    """Means over the pictures.  ``sharpness`` is the Laplacian variance as a share of the HQ's."""
+    """Means of PSNR and SSIM over the pictures, median of sharpness."""
 
     psnr: float
+    """In dB, over all channels; infinite for identical pictures."""
     ssim: float
+    """Per channel, Gaussian window of 11 (Wang et al., 2004)."""
     sharpness: float
+    """Variance of the luma's Laplacian, as a share of the target's: below 1 is blurred."""
 
     def as_dict(self) -> dict[str, float]:
+        """For JSON."""
         return asdict(self)
 
 
@@ -34,7 +38,7 @@ def to_levels(x: Tensor) -> Tensor:
 
 
 def score(restored: Tensor, target: Tensor) -> Scores:
-    """Mean scores of ``restored`` against ``target``."""
+    """Scores of ``restored`` against ``target``, each (N, 3, R, R) in [-1, 1], R at least 11."""
     a, b = to_levels(restored), to_levels(target)
     psnr = peak_signal_noise_ratio(a, b, data_range=255.0, reduction="none", dim=(1, 2, 3))
     ssim = structural_similarity_index_measure(a, b, data_range=255.0, reduction="none")

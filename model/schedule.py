@@ -1,4 +1,4 @@
-"""Which stage an epoch belongs to, and the learning rates of a step: pure functions of the count."""
+"""The stage that an epoch belongs to, and the learning rates of a step."""
 
 from __future__ import annotations
 
@@ -11,6 +11,8 @@ _RAMP_STEPS = 50  # AdamW's first steps are large whatever the gradient
 
 
 class Stage(StrEnum):
+    """What is trained, in this order."""
+
     CONTENT = "content"
     """Only G learns, without a discriminator."""
     WARMUP = "warmup"
@@ -19,10 +21,12 @@ class Stage(StrEnum):
 
 
 def total_epochs(config: TrainConfig) -> int:
+    """Of all stages."""
     return config.content.epochs + config.num_epochs
 
 
 def stage_at(epoch: int, config: TrainConfig) -> Stage:
+    """The stage of an epoch (from 0)."""
     if epoch < config.content.epochs:
         return Stage.CONTENT
     if epoch < config.content.epochs + config.warmup_epochs:
@@ -38,8 +42,8 @@ def cosine(progress: float, start: float, end: float) -> float:
 def learning_rates(step: int, per_epoch: int, config: TrainConfig) -> tuple[float, float]:
     """Learning rates of G and D at a step (from 0).
 
-    G: one cosine over the content stage, one over the joint epochs.  D: one over all epochs after
-    the content stage.
+    G: one cosine over the content stage, which begins with a linear ramp, and one over the joint
+    epochs.  D: one over all epochs after the content stage.
     """
     epoch = step / per_epoch
     content, warmup = config.content.epochs, config.warmup_epochs

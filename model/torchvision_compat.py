@@ -1,4 +1,4 @@
-"""Makes ``import torchvision`` work beside a PyTorch it was not linked for, for basicsr and facexlib.
+"""Makes basicsr and facexlib importable beside today's PyTorch and torchvision.
 
 Import this module before facexlib or basicsr.  Two things are cured, each only where it is broken:
 
@@ -35,9 +35,9 @@ def _declare_operators() -> torch.library.Library | None:
             raise
         for name in [n for n in sys.modules if n.split(".")[0] == "torchvision"]:
             del sys.modules[name]  # half imported
-        library = torch.library.Library("torchvision", "DEF")
+        library = torch.library.Library("torchvision", "DEF")  # type: ignore[no-untyped-call]
         for schema in _OPERATORS:
-            library.define(schema)
+            library.define(schema)  # type: ignore[no-untyped-call]
         importlib.import_module("torchvision")
         return library
     return None

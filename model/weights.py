@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+import textwrap
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 
 import torch
 from pydantic import BaseModel, ConfigDict
 from safetensors import safe_open
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save
 from torch import Tensor
 
 from model.networks import Architecture, FullGenerator
+
+_METADATA_KEY = "gpen"
 
 
 class WeightsError(ValueError):
@@ -42,34 +46,61 @@ def load_generator(path: Path) -> tuple[FullGenerator, WeightsMetadata | None]:
         generator = Architecture.from_state_dict(state).generator()
         generator.load_state_dict({key: value.float() for key, value in state.items()})
     except (ValueError, RuntimeError) as error:
-        raise WeightsError(f"{path}: {error}") from error
+        raise WeightsError(f"{path}: {_one_line(error)}") from error
     return generator.eval().requires_grad_(False), metadata
 
 
 def read_state_dict(path: Path) -> tuple[dict[str, Tensor], WeightsMetadata | None]:
     """State dict of a generator, and its metadata if the file is ours.  Raises WeightsError."""
-    try:
-        if path.suffix == ".safetensors":
-            return _read_safetensors(path)
+    return read_tensors(path), read_metadata(path)
+
+
+def read_tensors(path: Path) -> dict[str, Tensor]:
+    """State dict of any network, on the CPU.  Raises WeightsError."""
+    if path.suffix == ".safetensors":
+        with _readable(path):
+            return load_file(path)
+    with _readable(path):
         state = torch.load(path, map_location="cpu", weights_only=True)
-    except OSError as error:
-        raise WeightsError(f"{path}: {error.strerror or error}") from error
-    except Exception as error:  # unpickling a broken file raises nearly anything
-        raise WeightsError(f"{path} cannot be read: {error}") from error
     if isinstance(state, dict) and "g_ema" in state:
         state = state["g_ema"]
     if not isinstance(state, dict) or not all(isinstance(v, Tensor) for v in state.values()):
         raise WeightsError(f"{path} holds no state dict, nor one under g_ema")
-    return state, None
+    return state
 
 
-def _read_safetensors(path: Path) -> tuple[dict[str, Tensor], WeightsMetadata]:
-    with safe_open(path, framework="pt") as file:
-        metadata = WeightsMetadata.model_validate_json((file.metadata() or {}).get("gpen", "{}"))
-        return {key: file.get_tensor(key) for key in file.keys()}, metadata  # noqa: SIM118
+def read_metadata(path: Path) -> WeightsMetadata | None:
+    """What the file says of itself, without reading its tensors; None if it is not one of ours.
+
+    Raises WeightsError.
+    """
+    if path.suffix != ".safetensors":
+        return None
+    with _readable(path), safe_open(path, framework="pt") as file:
+        stated = (file.metadata() or {}).get(_METADATA_KEY)
+        return None if stated is None else WeightsMetadata.model_validate_json(stated)
+
+
+@contextmanager
+def _readable(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise WeightsError(f"{path}: {error.strerror or error}") from error
+    except Exception as error:  # unpickling a broken file raises nearly anything
+        raise WeightsError(f"{path} cannot be read: {_one_line(error)}") from error
+
+
+def _one_line(error: Exception) -> str:
+    """PyTorch's messages run over many lines; the first few hundred characters say enough."""
+    return textwrap.shorten(str(error), 300) or type(error).__name__
 
 
 def save_generator(state: Mapping[str, Tensor], metadata: WeightsMetadata, path: Path) -> None:
-    """Write a generator in float16 with its metadata, under the key ``gpen``, as JSON."""
+    """Write a generator in float16 with its metadata, under the key ``gpen``, as JSON.
+
+    Raises OSError.
+    """
     half = {key: value.detach().cpu().half().contiguous() for key, value in state.items()}
-    save_file(half, path, {"gpen": json.dumps(metadata.model_dump(mode="json"))})
+    content = save(half, {_METADATA_KEY: json.dumps(metadata.model_dump(mode="json"))})
+    path.write_bytes(content)  # safetensors' own save_file lets nobody but the owner read it

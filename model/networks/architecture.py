@@ -13,18 +13,20 @@ from model.networks.generator import FullGenerator
 
 @dataclass(frozen=True)
 class Architecture:
-    """What tells one GPEN variant from another."""
+    """A variant: input size in pixels; factors on the number of channels, from 64 px on and all."""
 
     size: int
     channel_multiplier: int
     narrow: float
 
     def generator(self) -> FullGenerator:
+        """A fresh generator of this variant."""
         return FullGenerator(
             self.size, channel_multiplier=self.channel_multiplier, narrow=self.narrow
         )
 
     def discriminator(self) -> Discriminator:
+        """A fresh discriminator of this variant."""
         return Discriminator(self.size, self.channel_multiplier, self.narrow)
 
     @classmethod

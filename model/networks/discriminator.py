@@ -1,4 +1,7 @@
-"""The discriminator: StyleGAN2's residual one, with GPEN's state-dict names."""
+"""The discriminator: StyleGAN2's residual one, with GPEN's state-dict names.
+
+Karras et al.: "Analyzing and Improving the Image Quality of StyleGAN", CVPR 2020, section 4.1.
+"""
 
 from __future__ import annotations
 
@@ -31,12 +34,16 @@ class ResidualBlock(nn.Module):
         self.skip = conv_block(channels_in, channels_out, 1, downsample=True, activate=False)
 
     def forward(self, x: Tensor) -> Tensor:
-        y: Tensor = self.conv2(self.conv1(x))  # (N, C_out, R/2, R/2)
-        return (y + self.skip(x)) / math.sqrt(2)
+        y: Tensor = self.conv2(self.conv1(x)) + self.skip(x)  # (N, C_out, R/2, R/2)
+        return y / math.sqrt(2)
 
 
 class Discriminator(nn.Module):
-    """StyleGAN2's residual discriminator.  (N, 3, size, size) in [-1, 1] -> logits (N, 1)."""
+    """StyleGAN2's residual discriminator.  (N, 3, size, size) in [-1, 1] -> logits (N, 1).
+
+    A picture's logit depends on its batch mates (:class:`MinibatchStdDev`).  ``size`` is a power of
+    two from 8 to 2048, or ValueError is raised.
+    """
 
     def __init__(self, size: int, channel_multiplier: int = 2, narrow: float = 1.0) -> None:
         super().__init__()

@@ -29,7 +29,11 @@ _MAPPING_LR_MUL = 0.01
 
 
 class StyledConv(nn.Module):
-    """Modulated convolution, encoder feature beside its output, activation.  C_in -> 2 * C_out."""
+    """Modulated convolution, encoder feature beside its output, activation.
+
+    Called with x (N, C_in, R, R), style (N, style_dim) and feature (N, C_out, R', R'), where R' is
+    R, or 2R when upsampling; returns (N, 2 * C_out, R', R').
+    """
 
     def __init__(
         self, channels_in: int, channels_out: int, style_dim: int, *, upsample: bool = False
@@ -40,8 +44,8 @@ class StyledConv(nn.Module):
         self.activate = BiasedLeakyReLU(2 * channels_out)
 
     def forward(self, x: Tensor, style: Tensor, feature: Tensor) -> Tensor:
-        x = self.conv(x, style)  # (N, C_out, R, R)
-        x = self.noise(x, feature)  # (N, 2 C_out, R, R)
+        x = self.conv(x, style)  # (N, C_out, R', R')
+        x = self.noise(x, feature)  # (N, 2 C_out, R', R')
         x = self.activate(x)
         return x
 
@@ -63,6 +67,8 @@ class ToRGB(nn.Module):
 
 
 class ConstantInput(nn.Module):
+    """The learned 4x4 picture that synthesis starts from."""
+
     def __init__(self, channels: int) -> None:
         super().__init__()
         self.input = nn.Parameter(torch.randn(1, channels, 4, 4))

@@ -26,6 +26,7 @@ def channels_at(resolution: int, channel_multiplier: int, narrow: float) -> int:
 
 
 def check_size(size: int) -> None:
+    """Raise ValueError unless there are networks of this size."""
     if size not in SIZES:
         raise ValueError(f"size must be a power of two from 8 to 2048, not {size}")
 
@@ -37,6 +38,8 @@ def biased_leaky_relu(x: Tensor, bias: Tensor) -> Tensor:
 
 
 class BiasedLeakyReLU(nn.Module):
+    """:func:`biased_leaky_relu` with a learned bias."""
+
     def __init__(self, channels: int) -> None:
         super().__init__()
         self.bias = nn.Parameter(torch.zeros(channels))
@@ -101,7 +104,7 @@ def fir_kernel(gain: float = 1.0) -> Tensor:
 
 
 class Fir(nn.Module):
-    """Low-pass filter, one channel at a time.  (N, C, R, R) -> (N, C, R + 2 * padding - 3, ...).
+    """Low-pass filter, one channel at a time.  (N, C, R, R) -> (N, C, R', R'), R' = R + 2p - 3.
 
     The filter is symmetric, so correlation and convolution agree.
     """
@@ -137,9 +140,10 @@ class FirUpsample(nn.Module):
 class ModulatedConv2d(nn.Module):
     """Convolution whose input channels are scaled by a style (StyleGAN2, section 2.2).
 
-    The published form builds one weight per sample and runs a grouped convolution.  Scaling the
-    activations before and after one shared convolution is the same function, and lets a batch
-    share it.
+    Called with x (N, C_in, R, R) and style (N, style_dim); returns (N, C_out, R, R), or 2R when
+    upsampling.  The published form builds one weight per sample and runs a grouped convolution.
+    Scaling the activations before and after one shared convolution is the same function, and lets
+    a batch share it.
     """
 
     def __init__(

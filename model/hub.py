@@ -1,0 +1,120 @@
+"""From a name to a file of weights on this machine."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from model import checkpoints
+from model.checkpoints import (
+    AUTO_ORDER,
+    CHECKPOINTS,
+    MODELSCOPE_OWNERS,
+    Checkpoint,
+    CheckpointError,
+    ModelScopeFile,
+    WeightsFile,
+)
+from model.download import DEFAULT_PATIENCE, Patience, Progress, download, modelscope_dir
+from model.templates import TEMPLATE_NAMES
+from model.weights import read_metadata
+
+AUTO = "auto"
+UNKNOWN_LICENCE = "unknown"
+DEFAULT_TEMPLATE = "gpen"
+
+
+@dataclass(frozen=True)
+class Resolved:
+    """The generator to serve."""
+
+    name: str
+    path: Path
+    licence: str
+    template: str
+    """Name of its alignment template, one of ``model.templates``."""
+
+
+def find(weights: WeightsFile, weights_dir: Path, cache_dir: Path) -> Path | None:
+    """Where the file is, without the network: the first of
+
+    - ``weights_dir``, under one of ``weights.local_names``;
+    - the folder of bundled weights, if it is a bundled one;
+    - ModelScope's cache (``MODELSCOPE_CACHE``, or ModelScope's default);
+    - what this project has downloaded, in ``cache_dir``.
+    """
+    for name in weights.local_names:
+        if (weights_dir / name).is_file():
+            return weights_dir / name
+    bundled = checkpoints.BUNDLED_DIR / weights.file_name
+    if weights.bundled and bundled.is_file():
+        return bundled
+    if weights.modelscope is not None:
+        return _find_cached(weights.modelscope, modelscope_dir(cache_dir))
+    return None
+
+
+def resolve(
+    model: str,
+    weights_dir: Path,
+    cache_dir: Path,
+    *,
+    progress: Progress | None = None,
+    patience: Patience = DEFAULT_PATIENCE,
+) -> Resolved:
+    """What the setting MODEL stands for.
+
+    ``auto``: the first of AUTO_ORDER that is on this machine, never waiting for the network.  The
+    name of a checkpoint: that one, downloaded if need be.  Anything else: a file; template and
+    licence are those it states if it is one of ours.  Raises CheckpointError (DownloadError), or
+    WeightsError for a file that cannot be read.
+    """
+    if model == AUTO:
+        return _best_here(weights_dir, cache_dir)
+    for checkpoint in CHECKPOINTS:
+        if checkpoint.name == model:
+            path = find(checkpoint, weights_dir, cache_dir) or download(
+                checkpoint, weights_dir, cache_dir, progress=progress, patience=patience
+            )
+            return _resolved(checkpoint, path)
+    return _resolve_file(Path(model).expanduser())
+
+
+def _best_here(weights_dir: Path, cache_dir: Path) -> Resolved:
+    for checkpoint in AUTO_ORDER:
+        path = find(checkpoint, weights_dir, cache_dir)
+        if path is not None:
+            return _resolved(checkpoint, path)
+    names = ", ".join(checkpoint.name for checkpoint in AUTO_ORDER)
+    raise CheckpointError(f"none of {names} is on this machine (the weights folder: {weights_dir})")
+
+
+def _resolved(checkpoint: Checkpoint, path: Path) -> Resolved:
+    return Resolved(checkpoint.name, path, checkpoint.licence, checkpoint.template)
+
+
+def _resolve_file(path: Path) -> Resolved:
+    if not path.is_file():
+        names = ", ".join(checkpoint.name for checkpoint in CHECKPOINTS)
+        raise CheckpointError(f"{path} is neither {AUTO}, nor a model ({names}), nor a file")
+    metadata = read_metadata(path)
+    if metadata is None:
+        return Resolved(path.stem, path, UNKNOWN_LICENCE, DEFAULT_TEMPLATE)
+    if metadata.template not in TEMPLATE_NAMES:
+        raise CheckpointError(f"{path} wants an unknown alignment template, {metadata.template!r}")
+    return Resolved(metadata.name, path, metadata.licence, metadata.template)
+
+
+def _find_cached(file: ModelScopeFile, own_cache: Path) -> Path | None:
+    """Look into ModelScope's cache, then into ours, which has the same layout."""
+    # a third of a second, which importing this module should not cost
+    from model.modelscope_cache import default_cache, find_cached  # noqa: PLC0415
+
+    for cache in (default_cache(), own_cache):
+        if cache is None or not cache.is_dir():
+            continue
+        for owner in MODELSCOPE_OWNERS:
+            path = find_cached(cache, f"{owner}/{file.repository}", file.path, own_cache)
+            if path is not None:
+                return path
+    return None
