@@ -1,0 +1,111 @@
+"""A face in a photo -> a square crop with eyes, nose and mouth where the network wants them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from app.photo import Pixels
+
+Matrix = NDArray[np.float64]
+"""(2, 3), an affine map of pixel coordinates (x, y); pixel centres are whole numbers."""
+
+
+@dataclass(frozen=True)
+class AlignedFace:
+    crop: Pixels
+    """(size, size, 3)."""
+    matrix: Matrix
+    """Photo -> crop."""
+
+
+def similarity(source: NDArray[np.floating], target: NDArray[np.floating]) -> Matrix:
+    """The rotation, uniform scale and shift that bring (N, 2) points nearest to (N, 2) others.
+
+    Least squares in closed form: with points as complex numbers, a similarity is z -> a z + b.
+    Raises ValueError when all source points coincide.
+    """
+    z = source[:, 0] + 1j * source[:, 1].astype(np.float64)
+    w = target[:, 0] + 1j * target[:, 1].astype(np.float64)
+    centred = z - z.mean()
+    spread = np.vdot(centred, centred).real
+    if not spread > 0:
+        raise ValueError("a similarity needs at least two different points")
+    a = np.vdot(centred, w - w.mean()) / spread
+    b = w.mean() - a * z.mean()
+    return np.array([[a.real, -a.imag, b.real], [a.imag, a.real, b.imag]])
+
+
+def align(
+    photo: Pixels, landmarks: NDArray[np.floating], template: NDArray[np.floating], size: int
+) -> AlignedFace:
+    """Cut out the face with these (5, 2) landmarks so that they fall onto the (5, 2) template.
+
+    Beyond the photo's border its mirror image is seen.
+    """
+    matrix = similarity(landmarks, template)
+    crop = warp(photo, matrix, (size, size), border=cv2.BORDER_REFLECT_101)
+    return AlignedFace(crop, matrix)
+
+
+def warp(image: Pixels, matrix: Matrix, size: tuple[int, int], *, border: int) -> Pixels:
+    """Apply a similarity (image -> result) and sample ``size`` = (width, height) pixels.
+
+    Shrinking averages over areas first (bilinear sampling alone would alias); enlarging is cubic.
+    """
+    scale = float(np.hypot(matrix[0, 0], matrix[1, 0]))
+    if scale >= 1:
+        flags = cv2.INTER_CUBIC if scale > 1 else cv2.INTER_LINEAR
+        return np.asarray(cv2.warpAffine(image, matrix, size, flags=flags, borderMode=border))
+    region, to_region = _shrunk_region(image, matrix, size, scale)
+    return np.asarray(
+        cv2.warpAffine(
+            region,
+            _compose(matrix, _invert(to_region)),
+            size,
+            flags=cv2.INTER_LINEAR,
+            borderMode=border,
+        )
+    )
+
+
+def _shrunk_region(
+    image: Pixels, matrix: Matrix, size: tuple[int, int], scale: float
+) -> tuple[Pixels, Matrix]:
+    """The part of the image that the result shows, area-averaged to its scale; image -> region."""
+    x0, y0, x1, y1 = bounds(_invert(matrix), size, image.shape[1], image.shape[0], margin=2 / scale)
+    part = image[y0:y1, x0:x1]
+    width = max(1, round(part.shape[1] * scale))
+    height = max(1, round(part.shape[0] * scale))
+    fx, fy = width / part.shape[1], height / part.shape[0]
+    region = cv2.resize(part, (width, height), interpolation=cv2.INTER_AREA)
+    shift_x, shift_y = (0.5 - x0) * fx - 0.5, (0.5 - y0) * fy - 0.5
+    return np.asarray(region), np.array([[fx, 0, shift_x], [0, fy, shift_y]])
+
+
+def bounds(
+    matrix: Matrix, size: tuple[int, int], width: int, height: int, margin: float = 0
+) -> tuple[int, int, int, int]:
+    """x0, y0, x1, y1 (exclusive) around the image of a (width, height) rectangle under the matrix.
+
+    Clipped to a picture of ``width`` x ``height``, of which at least one pixel is kept.
+    """
+    right, bottom = size[0] - 0.5, size[1] - 0.5
+    corners = np.array([[-0.5, -0.5], [right, -0.5], [-0.5, bottom], [right, bottom]])
+    moved = corners @ matrix[:, :2].T + matrix[:, 2]
+    x0, y0 = np.floor(moved.min(axis=0) - margin)
+    x1, y1 = np.ceil(moved.max(axis=0) + margin) + 1
+    left, top = int(np.clip(x0, 0, width - 1)), int(np.clip(y0, 0, height - 1))
+    return left, top, int(np.clip(x1, left + 1, width)), int(np.clip(y1, top + 1, height))
+
+
+def _invert(matrix: Matrix) -> Matrix:
+    return np.asarray(cv2.invertAffineTransform(matrix), dtype=np.float64)
+
+
+def _compose(outer: Matrix, inner: Matrix) -> Matrix:
+    """outer(inner(x))."""
+    return np.column_stack([outer[:, :2] @ inner[:, :2], outer[:, :2] @ inner[:, 2] + outer[:, 2]])

@@ -1,0 +1,27 @@
+"""``gpen serve``, ``gpen enhance``, ``gpen weights``."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from importlib.metadata import version
+
+from app.commands import enhance, serve, weights
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Run a subcommand and exit with its status."""
+    parser = argparse.ArgumentParser(prog="gpen", description="Restore the faces of photos.")
+    parser.add_argument("--version", action="version", version=version("gpen-portrait"))
+    subparsers = parser.add_subparsers(required=True, metavar="COMMAND")
+    for command in (serve, enhance, weights):
+        command.add_parser(subparsers)
+    options = parser.parse_args(arguments)
+    try:
+        sys.exit(options.run(options))
+    except KeyboardInterrupt:
+        sys.exit(130)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,136 @@
+"""``gpen enhance``: photos on disk, through the same pipeline as the service."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pydantic import ValidationError
+from tqdm import tqdm
+
+from app.commands.flags import add_settings, settings_from
+from app.errors import ServiceError
+from app.log import configure_logging
+from app.options import EnhanceOptions, OutputFormat
+from app.settings import Settings, one_line
+
+if TYPE_CHECKING:
+    from app.load import Loaded
+
+SUFFIXES = {".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff"}
+_FORMATS: dict[str, OutputFormat] = {
+    ".jpg": "jpeg",
+    ".jpeg": "jpeg",
+    ".png": "png",
+    ".webp": "webp",
+}
+_SETTINGS = (
+    "model",
+    "weights_dir",
+    "cache_dir",
+    "device",
+    "max_batch",
+    "max_faces",
+    "max_pixels",
+    "max_output_pixels",
+    "min_face",
+    "detection_threshold",
+    "log_level",
+)
+
+
+def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    parser = subparsers.add_parser("enhance", help="restore a photo, or a folder of photos")
+    parser.add_argument("-i", "--input", type=Path, required=True, help="photo or folder")
+    parser.add_argument("-o", "--output", type=Path, required=True, help="photo or folder")
+    for name, field in EnhanceOptions.model_fields.items():
+        flag = f"--{name.replace('_', '-')}"
+        if field.annotation is bool:
+            parser.add_argument(flag, action="store_true", help=field.description)
+        else:
+            parser.add_argument(
+                flag,
+                default=field.default,
+                metavar="VALUE",
+                help=f"{field.description} (default: {field.default})",
+            )
+    add_settings(parser, _SETTINGS)
+    parser.set_defaults(run=run, log_level="warning")
+
+
+def run(options: argparse.Namespace) -> int:
+    """0 when every photo was written; 1, with a line for each that was not, otherwise."""
+    settings = settings_from(options)
+    configure_logging(settings.log_level)
+    try:
+        chosen: dict[str, Any] = {
+            name: getattr(options, name) for name in EnhanceOptions.model_fields
+        }
+        wanted = EnhanceOptions.model_validate(chosen)
+    except ValidationError as error:
+        return _fail(one_line(error))
+    try:
+        work = _plan(options.input, options.output)
+    except OSError as error:
+        return _fail(f"{error.filename}: {error.strerror}")
+    if not work:
+        return _fail(f"no photos in {options.input}")
+
+    from app.load import load  # noqa: PLC0415  (PyTorch takes seconds; mistakes are told first)
+
+    try:
+        loaded = load(settings)
+    except ValueError as error:
+        return _fail(str(error))
+    failures = 0
+    for source, target in tqdm(work, unit="photo", disable=not options.input.is_dir()):
+        try:
+            faces = enhance_file(source, target, wanted, loaded, settings)
+        except (ServiceError, OSError) as error:
+            failures += 1
+            tqdm.write(f"{source}: {error}", file=sys.stderr)
+        else:
+            tqdm.write(f"{target}: {faces} faces restored")
+    return 1 if failures else 0
+
+
+def enhance_file(
+    source: Path, target: Path, options: EnhanceOptions, loaded: Loaded, settings: Settings
+) -> int:
+    """Restore one photo; returns the number of faces restored.  Raises ServiceError, OSError."""
+    from app.pipeline import find, finish  # noqa: PLC0415
+    from app.restore import restore_all  # noqa: PLC0415
+
+    if options.format == "same" and target.suffix.lower() in _FORMATS:
+        options = options.model_copy(update={"format": _FORMATS[target.suffix.lower()]})
+    found = find(source.read_bytes(), options, settings.limits, loaded.detector, loaded.restorer)
+    crops = restore_all(loaded.restorer, found.crops, loaded.max_batch)
+    enhanced = finish(found, crops, options)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    target.write_bytes(enhanced.picture.data)
+    return len(crops)
+
+
+def _plan(source: Path, target: Path) -> list[tuple[Path, Path]]:
+    """Which photo is written where: a folder keeps its structure.  Raises FileNotFoundError.
+
+    BMP and TIFF are read, not written: their results are named ``.png``.
+    """
+    if source.is_dir():
+        photos = sorted(p for p in source.rglob("*") if p.suffix.lower() in SUFFIXES)
+        return [(photo, _writable(target / photo.relative_to(source))) for photo in photos]
+    if not source.exists():
+        raise FileNotFoundError(2, "no such file or folder", str(source))
+    return [(source, _writable(target / source.name if target.is_dir() else target))]
+
+
+def _writable(target: Path) -> Path:
+    unwritten = target.suffix.lower() in SUFFIXES - _FORMATS.keys()
+    return target.with_suffix(".png") if unwritten else target
+
+
+def _fail(message: str) -> int:
+    print(f"error: {message}", file=sys.stderr)
+    return 1

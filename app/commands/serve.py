@@ -1,0 +1,32 @@
+"""``gpen serve``: the service, by uvicorn."""
+
+from __future__ import annotations
+
+import argparse
+
+import uvicorn
+
+from app.commands.flags import add_settings, settings_from
+from app.log import configure_logging
+from app.settings import Settings
+
+
+def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    parser = subparsers.add_parser("serve", help="run the HTTP service")
+    add_settings(parser, Settings.model_fields)
+    parser.set_defaults(run=run)
+
+
+def run(options: argparse.Namespace) -> int:
+    from app.main import create_app  # noqa: PLC0415  (PyTorch takes seconds; --help need not wait)
+
+    settings = settings_from(options)
+    configure_logging(settings.log_level)
+    uvicorn.run(
+        create_app(settings),
+        host=settings.host,
+        port=settings.port,
+        log_config=None,  # ours
+        access_log=settings.log_level == "debug",
+    )
+    return 0

@@ -1,0 +1,83 @@
+"""Loading, once: weights from disk to device, warmed up."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import nn
+
+from app.detect import detect, load_detector
+from app.restore import Restorer
+from app.settings import Settings
+from model.checkpoints import DETECTOR_MOBILENET, DETECTOR_RESNET50, CheckpointError
+from model.hub import find, resolve
+from model.templates import landmark_template
+from model.weights import load_generator
+
+log = logging.getLogger(__name__)
+
+
+class DeviceError(ValueError):
+    """The device asked for is not there."""
+
+
+@dataclass(frozen=True)
+class Loaded:
+    restorer: Restorer
+    detector: nn.Module
+    max_batch: int
+    max_wait: float
+    """Seconds."""
+
+
+def load(settings: Settings) -> Loaded:
+    """Load generator and detector onto the device and run each once.
+
+    Raises ValueError (CheckpointError, WeightsError, DetectorError, DeviceError).
+    """
+    device = choose_device(settings.device)
+    resolved = resolve(settings.model, settings.weights_dir, settings.cache_dir)
+    generator, _ = load_generator(resolved.path)
+    restorer = Restorer(
+        generator.to(device),
+        resolved.name,
+        resolved.licence,
+        landmark_template(resolved.template, generator.size),
+    )
+    log.info("model %s from %s (licence: %s)", resolved.name, resolved.path, resolved.licence)
+    detector_path = _find_detector(settings)
+    detector = load_detector(detector_path).to(device)
+    log.info("detector from %s", detector_path)
+
+    on_cpu = device.type == "cpu"
+    max_batch = settings.max_batch or (4 if on_cpu else 32)
+    max_wait_ms = settings.max_wait_ms
+    if max_wait_ms is None:
+        max_wait_ms = 2.0 if on_cpu else 5.0
+    size = restorer.size
+    restorer(np.zeros((1, size, size, 3), np.uint8))
+    detect(detector, [np.zeros((64, 64, 3), np.uint8)], threshold=0.9, min_face=1)
+    return Loaded(restorer, detector, max_batch, max_wait_ms / 1000)
+
+
+def _find_detector(settings: Settings) -> Path:
+    """RetinaFace with ResNet-50 where it lies beside the official weights, else the bundled one."""
+    for weights in (DETECTOR_RESNET50, DETECTOR_MOBILENET):
+        path = find(weights, settings.weights_dir, settings.cache_dir)
+        if path is not None:
+            return path
+    raise CheckpointError(f"{DETECTOR_MOBILENET.file_name} is not in {settings.weights_dir}")
+
+
+def choose_device(name: str) -> torch.device:
+    """``auto`` is the first GPU, or the CPU.  Raises DeviceError."""
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "cpu"
+    device = torch.device(name)
+    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
+        raise DeviceError(f"device {name}: PyTorch sees {torch.cuda.device_count()} GPUs")
+    return device

@@ -1,0 +1,64 @@
+"""The ASGI application: ``uvicorn app.main:app``, or ``gpen serve``."""
+
+from __future__ import annotations
+
+import logging
+import os
+import threading
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from importlib.metadata import version
+
+from fastapi import FastAPI
+
+from app import problems
+from app.api import router
+from app.middleware import BodyLimit, RequestId
+from app.service import Service
+from app.settings import Settings, read_settings
+
+_FORM_OVERHEAD = 64 * 1024  # boundaries and options beside the file
+_EXIT_AFTER_S = 1.0
+
+log = logging.getLogger(__name__)
+
+
+def exit_soon() -> None:
+    """End the process shortly, whatever hangs, so that its supervisor starts another.
+
+    Not at once: a health check may still ask why.
+    """
+    timer = threading.Timer(_EXIT_AFTER_S, os._exit, args=(1,))
+    timer.daemon = True
+    timer.start()
+
+
+def create_app(settings: Settings, on_failure: Callable[[], None] = exit_soon) -> FastAPI:
+    """The application.  Nothing is loaded before it starts up."""
+
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        service = Service(settings, on_failure)
+        app.state.service = service
+        service.start()
+        yield
+        await service.stop()
+
+    app = FastAPI(
+        title="GPEN Portrait",
+        summary="Restores every face of a photo.",
+        version=version("gpen-portrait"),
+        lifespan=lifespan,
+    )
+    app.include_router(router)
+    problems.install(app)
+    app.add_middleware(BodyLimit, limit=settings.max_upload_bytes + _FORM_OVERHEAD)
+    app.add_middleware(RequestId)  # outermost
+    return app
+
+
+def __getattr__(name: str) -> FastAPI:
+    """``app``, made from the environment when a server asks for it: importing does nothing."""
+    if name != "app":
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return create_app(read_settings())

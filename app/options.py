@@ -1,0 +1,33 @@
+"""What a caller may ask for."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+
+FaceChoice = Literal["all", "largest", "center"]
+OutputFormat = Literal["same", "png", "jpeg", "webp"]
+
+
+def _number(value: object) -> object:
+    """Forms and command lines carry text, which pydantic does not take for a literal number."""
+    return int(value) if isinstance(value, str) and value.isdecimal() else value
+
+
+Scale = Annotated[Literal[1, 2, 4], BeforeValidator(_number)]
+
+
+class EnhanceOptions(BaseModel):
+    """Options of ``POST /enhance`` and ``gpen enhance``."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    strength: float = Field(1.0, ge=0, le=1, description="blend of restored and original face")
+    upscale: Scale = Field(1, description="size of the output relative to the input")
+    faces: FaceChoice = Field("all", description="which faces to restore")
+    aligned: bool = Field(False, description="the picture is one aligned, square face crop already")
+    format: OutputFormat = Field("same", description="format of the output")
+    quality: int = Field(95, ge=1, le=100, description="for JPEG and WebP")
+    require_face: bool = Field(False, description="no face found is an error")
+    strip_metadata: bool = Field(False, description="drop EXIF (never the colour profile)")

@@ -1,0 +1,118 @@
+"""Restored crops -> back into the photo, each in its own region."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import lru_cache
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from app.align import AlignedFace, Matrix, bounds, warp
+from app.photo import Pixels
+
+FloatMap = NDArray[np.float32]
+
+_INSET = 36 / 512
+_SIGMA = 13 / 512
+_DOMINANCE = (
+    0.18  # sigma of the window by which overlapping faces share a pixel, of the crop's size
+)
+
+
+def paste(
+    photo: Pixels,
+    faces: Sequence[AlignedFace],
+    *,
+    scale: int = 1,
+    strength: float = 1.0,
+    feather: bool = True,
+) -> Pixels:
+    """Blend each face's ``crop`` into a copy of the photo, where its ``matrix`` says.
+
+    The matrices belong to a photo ``scale`` times smaller.  Pixels outside of the faces' masks are
+    those of the photo.  Where masks overlap, the higher one says how much of the photo is replaced,
+    and each face weighs in by how near the pixel is to its middle, so that no seam lies between
+    neighbours.  ``feather=False`` replaces the crop's whole square (aligned pictures).
+    """
+    height, width = photo.shape[:2]
+    # untouched pages of zeros cost nothing, so full-size maps are cheap
+    total = np.zeros((height, width, 3), np.float32)
+    weight = np.zeros((height, width), np.float32)
+    cover = np.zeros((height, width), np.float32)
+    regions = []
+    for face in faces:
+        to_photo = _crop_to_photo(face.matrix, scale)
+        side = face.crop.shape[0]
+        x0, y0, x1, y1 = bounds(to_photo, (side, side), width, height)
+        region = (slice(y0, y1), slice(x0, x1))
+        to_region = to_photo - np.array([[0, 0, x0], [0, 0, y0]])
+        size = (x1 - x0, y1 - y0)
+        pixels = warp(face.crop, to_region, size, border=cv2.BORDER_REPLICATE)
+        mask, share = _warp_masks(_masks(side) if feather else _whole(side), to_region, size)
+        total[region] += cv2.multiply(pixels, _per_channel(share), dtype=cv2.CV_32F)
+        weight[region] += share
+        np.maximum(cover[region], mask, out=cover[region])
+        regions.append(region)
+
+    result = photo.copy()
+    for region in regions:
+        amount = cover[region] * np.float32(strength)
+        result[region] = _blend(photo[region], total[region], weight[region], amount)
+    return result
+
+
+def _blend(photo: Pixels, total: FloatMap, weight: FloatMap, cover: FloatMap) -> Pixels:
+    """Blend: photo * (1 - cover) + total / weight * cover, rounded.
+
+    OpenCV throughout: numpy is slow where a (H, W, 1) map meets (H, W, 3) pixels.
+    """
+    original = photo.astype(np.float32)
+    faces = cv2.divide(total, _per_channel(np.maximum(weight, np.float32(1e-6))))
+    blended = cv2.blendLinear(original, faces, 1 - cover, cover)
+    return np.asarray(cv2.convertScaleAbs(blended), dtype=np.uint8)
+
+
+def _per_channel(values: FloatMap) -> FloatMap:
+    return np.asarray(cv2.merge((values, values, values)), dtype=np.float32)
+
+
+def _crop_to_photo(matrix: Matrix, scale: int) -> Matrix:
+    inverse = np.asarray(cv2.invertAffineTransform(matrix), dtype=np.float64)
+    inverse *= scale
+    inverse[:, 2] += (scale - 1) / 2  # pixel centres are whole numbers at both scales
+    return inverse
+
+
+def _warp_masks(
+    masks: FloatMap, matrix: Matrix, size: tuple[int, int]
+) -> tuple[FloatMap, FloatMap]:
+    """Mask and share of a crop where its pixels will lie; zero beyond the crop."""
+    warped = cv2.warpAffine(
+        masks, matrix, size, flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_CONSTANT, borderValue=0
+    )
+    mask, share = cv2.split(warped)
+    return np.asarray(mask, dtype=np.float32), np.asarray(share, dtype=np.float32)
+
+
+@lru_cache(maxsize=8)
+def _masks(size: int) -> FloatMap:
+    """(size, size, 2): a crop's soft mask, 1 inside and 0 at the border, and its share of a pixel.
+
+    The mask is after facexlib's, a rectangle, blurred; here in proportion to the crop.
+    """
+    inset, sigma = _INSET * size, _SIGMA * size
+    position = np.arange(size, dtype=np.float32)
+    distance = np.minimum(position, size - 1 - position)
+    inside = (distance >= inset).astype(np.float32)
+    mask = cv2.GaussianBlur(np.outer(inside, inside), (0, 0), sigma, borderType=cv2.BORDER_CONSTANT)
+    mask = np.clip((mask - 0.01) / 0.98, 0, 1)
+    middle = np.exp(-(((position / (size - 1) - 0.5) / _DOMINANCE) ** 2) / 2)
+    share = mask * (np.outer(middle, middle) + np.float32(1e-4))
+    return np.stack([mask, share], axis=2).astype(np.float32)
+
+
+@lru_cache(maxsize=8)
+def _whole(size: int) -> FloatMap:
+    return np.ones((size, size, 2), np.float32)

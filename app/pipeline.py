@@ -1,0 +1,176 @@
+"""The way of a photo, in plain functions: :func:`find` before the network, :func:`finish` after."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+from torch import nn
+
+from app.align import AlignedFace, align
+from app.decode import decode
+from app.detect import Face, detect
+from app.encode import EncodedPicture, encode
+from app.errors import NoFace, NotSquare
+from app.options import EnhanceOptions, FaceChoice
+from app.paste import paste
+from app.photo import Photo, Pixels
+from app.restore import Restorer
+from app.settings import Limits
+
+
+@dataclass(frozen=True)
+class Timings:
+    """Seconds."""
+
+    decode: float = 0
+    detect: float = 0
+    """Aligning included."""
+    queue: float = 0
+    restore: float = 0
+    paste: float = 0
+    encode: float = 0
+
+
+@dataclass(frozen=True)
+class FaceReport:
+    face: Face
+    """In pixels of the output picture."""
+    restored: bool
+    reason: str | None
+    """Why a face was left as it was: ``limit``, ``not selected``, or None."""
+
+
+@dataclass(frozen=True)
+class FoundFaces:
+    photo: Photo
+    reports: tuple[FaceReport, ...]
+    aligned: tuple[AlignedFace, ...]
+    """Those to restore."""
+    timings: Timings
+
+    @property
+    def crops(self) -> list[Pixels]:
+        return [face.crop for face in self.aligned]
+
+
+@dataclass(frozen=True)
+class Enhanced:
+    picture: EncodedPicture
+    width: int
+    height: int
+    reports: tuple[FaceReport, ...]
+    timings: Timings
+
+
+def find(
+    data: bytes, options: EnhanceOptions, limits: Limits, detector: nn.Module, restorer: Restorer
+) -> FoundFaces:
+    """Decode a photo, detect its faces, and align those to restore.
+
+    Raises the ServiceErrors of :func:`app.decode.decode`, NotSquare, and NoFace.
+    """
+    start = time.perf_counter()
+    max_pixels = min(limits.max_pixels, limits.max_output_pixels // options.upscale**2)
+    photo = decode(data, max_pixels)
+    decoded = time.perf_counter()
+    if options.aligned:
+        faces = [_whole_picture(photo, restorer)]
+    else:
+        (faces,) = detect(
+            detector, [photo.pixels], threshold=limits.detection_threshold, min_face=limits.min_face
+        )
+    if not faces and options.require_face:
+        raise NoFace("No face was found in the picture.")
+    reports = _select(faces, options.faces, limits.max_faces, photo)
+    aligned = tuple(
+        align(photo.pixels, report.face.landmarks, restorer.template, restorer.size)
+        for report in reports
+        if report.restored
+    )
+    timings = Timings(decode=decoded - start, detect=time.perf_counter() - decoded)
+    return FoundFaces(photo, reports, aligned, timings)
+
+
+def finish(found: FoundFaces, restored: Sequence[Pixels], options: EnhanceOptions) -> Enhanced:
+    """Paste the restored crops, in the order of ``found.aligned``, and encode the photo."""
+    start = time.perf_counter()
+    faces = [replace(face, crop=crop) for face, crop in zip(found.aligned, restored, strict=True)]
+    photo = upscaled(found.photo, options.upscale)
+    pixels = paste(
+        photo.pixels,
+        faces,
+        scale=options.upscale,
+        strength=options.strength,
+        feather=not options.aligned,
+    )
+    pasted = time.perf_counter()
+    picture = encode(
+        replace(photo, pixels=pixels),
+        options.format,
+        options.quality,
+        strip_metadata=options.strip_metadata,
+    )
+    return Enhanced(
+        picture,
+        photo.width,
+        photo.height,
+        tuple(replace(r, face=_scaled(r.face, options.upscale)) for r in found.reports),
+        replace(found.timings, paste=pasted - start, encode=time.perf_counter() - pasted),
+    )
+
+
+def upscaled(photo: Photo, scale: int) -> Photo:
+    """The photo ``scale`` times larger (bicubic)."""
+    if scale == 1:
+        return photo
+    size = (photo.width * scale, photo.height * scale)
+    pixels = cv2.resize(photo.pixels, size, interpolation=cv2.INTER_CUBIC)
+    alpha = photo.alpha
+    if alpha is not None:
+        alpha = np.asarray(cv2.resize(alpha, size, interpolation=cv2.INTER_LINEAR), dtype=np.uint8)
+    return replace(photo, pixels=np.asarray(pixels, dtype=np.uint8), alpha=alpha)
+
+
+def _whole_picture(photo: Photo, restorer: Restorer) -> Face:
+    """A face that fills an aligned picture."""
+    if photo.width != photo.height:
+        raise NotSquare(f"The picture has {photo.width}x{photo.height} pixels.")
+    scale = photo.width / restorer.size
+    landmarks = (restorer.template + 0.5) * scale - 0.5
+    box: NDArray[np.float32] = np.array([0, 0, photo.width, photo.height], dtype=np.float32)
+    return Face(box=box, score=1.0, landmarks=landmarks.astype(np.float32))
+
+
+def _select(
+    faces: list[Face], choice: FaceChoice, limit: int, photo: Photo
+) -> tuple[FaceReport, ...]:
+    """Which of the faces, sorted by size, are restored."""
+    if choice == "largest":
+        wanted = {0}
+    elif choice == "center" and faces:
+        middle = np.array([photo.width, photo.height]) / 2
+        distances = [np.linalg.norm((f.box[:2] + f.box[2:]) / 2 - middle) for f in faces]
+        wanted = {int(np.argmin(distances))}
+    else:
+        wanted = set(range(limit))
+
+    def reason(i: int) -> str | None:
+        if i in wanted:
+            return None
+        return "limit" if choice == "all" else "not selected"
+
+    return tuple(
+        FaceReport(face, restored=i in wanted, reason=reason(i)) for i, face in enumerate(faces)
+    )
+
+
+def _scaled(face: Face, scale: int) -> Face:
+    if scale == 1:
+        return face
+    landmarks = ((face.landmarks + 0.5) * scale - 0.5).astype(np.float32)
+    return replace(face, box=(face.box * scale).astype(np.float32), landmarks=landmarks)

@@ -1,0 +1,102 @@
+"""Errors as RFC 9457 ``application/problem+json``, whoever raised them."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from http import HTTPStatus
+from typing import cast
+
+from fastapi import FastAPI
+from fastapi.exceptions import RequestValidationError
+from pydantic import BaseModel, Field
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+
+from app.errors import InvalidForm, InvalidRequest, ServiceError
+
+log = logging.getLogger(__name__)
+
+MEDIA_TYPE = "application/problem+json"
+
+
+class Problem(BaseModel):
+    """The body of every error."""
+
+    type: str = Field(examples=["urn:gpen:problem:broken-picture"])
+    title: str = Field(examples=["Broken picture"])
+    status: int = Field(examples=[422])
+    detail: str = Field(examples=["The picture is broken or cut off."])
+    request_id: str = Field(examples=["0b6f2c1e9d4a4f7f"])
+
+
+def problem_response(request: Request, error: ServiceError) -> Response:
+    return _respond(request, error.slug, error.title, error.status, error.detail, error.headers)
+
+
+def install(app: FastAPI) -> None:
+    """Make every error of an application a problem."""
+    app.add_exception_handler(ServiceError, _on_service_error)
+    app.add_exception_handler(RequestValidationError, _on_validation_error)
+    app.add_exception_handler(HTTPException, _on_http_exception)
+    app.add_exception_handler(Exception, _on_bug)
+
+
+def _on_service_error(request: Request, error: Exception) -> Response:
+    return problem_response(request, cast(ServiceError, error))
+
+
+def _on_validation_error(request: Request, error: Exception) -> Response:
+    """The only bodies are multipart forms; their fields are what is validated."""
+    content_type = request.headers.get("content-type", "")
+    if content_type.split(";")[0].strip().lower() != "multipart/form-data":
+        return problem_response(
+            request, InvalidForm("Send a multipart/form-data body with the picture as 'file'.")
+        )
+    lines = [
+        f"{'.'.join(str(part) for part in item['loc'][1:]) or 'body'}: {item['msg']}"
+        for item in cast(RequestValidationError, error).errors()
+    ]
+    return problem_response(request, InvalidRequest("; ".join(lines)))
+
+
+def _on_http_exception(request: Request, error: Exception) -> Response:
+    """What Starlette and FastAPI raise: 404, 405, a form that cannot be parsed."""
+    error = cast(HTTPException, error)
+    if isinstance(error.__cause__, ServiceError):  # raised while the form was read
+        return problem_response(request, error.__cause__)
+    if error.status_code == HTTPStatus.BAD_REQUEST:
+        return problem_response(request, InvalidForm(str(error.detail)))
+    status = HTTPStatus(error.status_code)
+    slug = status.phrase.lower().replace(" ", "-")
+    return _respond(request, slug, status.phrase, status, str(error.detail), error.headers or {})
+
+
+def _on_bug(request: Request, error: Exception) -> Response:
+    """Generic text for the client; the server logs the trace."""
+    log.error("request %s failed: %s", request.state.request_id, type(error).__name__)
+    return _respond(
+        request,
+        ServiceError.slug,
+        ServiceError.title,
+        ServiceError.status,
+        "The service failed on this request.",
+        {},
+    )
+
+
+def _respond(
+    request: Request, slug: str, title: str, status: int, detail: str, headers: Mapping[str, str]
+) -> Response:
+    request_id = request.state.request_id
+    problem = Problem(
+        type=f"urn:gpen:problem:{slug}",
+        title=title,
+        status=status,
+        detail=detail,
+        request_id=request_id,
+    )
+    return JSONResponse(
+        problem.model_dump(), status, {**headers, "X-Request-ID": request_id}, MEDIA_TYPE
+    )

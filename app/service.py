@@ -1,0 +1,124 @@
+"""The running service: what is loaded once, and the way of one request through it."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from enum import StrEnum
+
+from app.batch import FaceQueue, RestoredFace, Worker
+from app.errors import DeadlineExceeded, Unavailable
+from app.load import Loaded, load
+from app.options import EnhanceOptions
+from app.photo import Pixels
+from app.pipeline import Enhanced, FoundFaces, find, finish
+from app.settings import Settings
+
+log = logging.getLogger(__name__)
+
+
+class Status(StrEnum):
+    STARTING = "starting"
+    OK = "ok"
+    DRAINING = "draining"
+    FAILED = "failed"
+
+
+@dataclass(frozen=True)
+class Running:
+    """A loaded service with its worker."""
+
+    loaded: Loaded
+    queue: FaceQueue
+    worker: Worker
+
+
+class Service:
+    """Loads in the background, so that ``/health`` answers from the first moment."""
+
+    def __init__(self, settings: Settings, on_failure: Callable[[], None]) -> None:
+        self.settings = settings
+        self.running: Running | None = None
+        self._failed = False
+        self._on_failure = on_failure
+        self._pool = ThreadPoolExecutor(os.cpu_count() or 1, thread_name_prefix="gpen-cpu")
+        self._loading: asyncio.Task[None] | None = None
+
+    @property
+    def status(self) -> Status:
+        if self._failed or (self.running is not None and not self.running.worker.alive):
+            return Status.FAILED
+        return Status.STARTING if self.running is None else Status.OK
+
+    def start(self) -> None:
+        self._loading = asyncio.get_running_loop().create_task(self._load())
+
+    async def stop(self) -> None:
+        if self._loading is not None:
+            self._loading.cancel()
+        if self.running is not None:
+            await asyncio.to_thread(self.running.worker.stop)
+        self._pool.shutdown(wait=False, cancel_futures=True)
+
+    async def _load(self) -> None:
+        start = time.perf_counter()
+        try:
+            loaded = await asyncio.get_running_loop().run_in_executor(
+                self._pool, load, self.settings
+            )
+        except Exception as error:
+            log.critical("cannot start: %s", error, exc_info=not isinstance(error, ValueError))
+            self._failed = True
+            self._on_failure()
+            return
+        queue = FaceQueue(self.settings.queue_faces)
+        worker = Worker(
+            loaded.restorer, queue, max_batch=loaded.max_batch, max_wait=loaded.max_wait
+        )
+        worker.start()
+        self.running = Running(loaded, queue, worker)
+        log.info(
+            "ready after %.1f s: %s on %s (licence: %s)",
+            time.perf_counter() - start,
+            loaded.restorer.name,
+            loaded.restorer.device,
+            loaded.restorer.licence,
+        )
+
+    async def enhance(self, data: bytes, options: EnhanceOptions, seconds: float) -> Enhanced:
+        """Restore a photo.  Raises ServiceError, DeadlineExceeded after ``seconds``."""
+        if self.running is None or self.status is not Status.OK:
+            raise Unavailable(f"The service is {self.status}.", retry_after=5)
+        try:
+            async with asyncio.timeout(seconds):
+                return await self._enhance(self.running, data, options)
+        except TimeoutError as error:
+            raise DeadlineExceeded(f"Not done within {seconds:g} s.") from error
+
+    async def _enhance(self, running: Running, data: bytes, options: EnhanceOptions) -> Enhanced:
+        loop, loaded = asyncio.get_running_loop(), running.loaded
+        found = await loop.run_in_executor(
+            self._pool, find, data, options, self.settings.limits, loaded.detector, loaded.restorer
+        )
+        crops, found = await _restore(running.queue, found)
+        return await loop.run_in_executor(self._pool, finish, found, crops, options)
+
+
+async def _restore(queue: FaceQueue, found: FoundFaces) -> tuple[list[Pixels], FoundFaces]:
+    """Send the faces through the queue; the timings say how long they waited and took."""
+    start = time.perf_counter()
+    futures = queue.put(found.crops)
+    try:
+        faces: list[RestoredFace] = await asyncio.gather(*map(asyncio.wrap_future, futures))
+    finally:
+        for future in futures:
+            future.cancel()  # those still waiting, when one failed or the caller gave up
+    end = time.perf_counter()
+    started = min((face.started for face in faces), default=start)
+    timings = replace(found.timings, queue=started - start, restore=end - started)
+    return [face.crop for face in faces], replace(found, timings=timings)

@@ -1,0 +1,105 @@
+"""Every setting of the service, from the environment (prefix ``GPEN_``) or ``gpen serve`` flags."""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Literal, Self
+
+import platformdirs
+from pydantic import AfterValidator, Field, PositiveInt, ValidationError, model_validator
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+_BUNDLED_WEIGHTS = Path(__file__).resolve().parent.parent / "weights"
+_PILLOW_LIMIT = 178_000_000  # above, Pillow itself takes a picture for a decompression bomb
+
+
+def _folder(path: Path) -> Path:
+    if not path.is_dir():
+        raise ValueError(f"there is no folder {path}")
+    return path
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What bounds the work on one photo."""
+
+    max_pixels: int
+    max_output_pixels: int
+    max_faces: int
+    min_face: float
+    """Pixels."""
+    detection_threshold: float
+
+
+class Settings(BaseSettings):
+    model_config = SettingsConfigDict(env_prefix="GPEN_", frozen=True, extra="ignore")
+
+    model: str = Field("auto", description="auto, a registered name, or a file of weights")
+    weights_dir: Annotated[Path, AfterValidator(_folder)] = Field(
+        _BUNDLED_WEIGHTS, description="folder of weights"
+    )
+    cache_dir: Path = Field(
+        Path(platformdirs.user_cache_dir("gpen-portrait")),
+        description="downloads; the only folder written to",
+    )
+    device: str = Field("auto", pattern=r"^(auto|cpu|cuda(:\d+)?)$", description="cpu, cuda:N")
+
+    host: str = Field("0.0.0.0", description="address to listen on")
+    port: int = Field(8000, ge=1, le=65535, description="port to listen on")
+    log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="log level")
+
+    max_batch: PositiveInt | None = Field(None, description="faces a batch (by device)")
+    max_wait_ms: float | None = Field(
+        None, ge=0, le=1000, description="how long a batch waits to fill (by device)"
+    )
+    queue_faces: PositiveInt = Field(256, description="faces that may wait")
+    max_faces: PositiveInt = Field(64, description="faces restored of one photo")
+
+    max_upload_mb: float = Field(20, gt=0, le=1024, description="MB (10^6 bytes) of a photo")
+    max_pixels: PositiveInt = Field(40_000_000, le=_PILLOW_LIMIT, description="pixels of a photo")
+    max_output_pixels: PositiveInt = Field(160_000_000, description="pixels of a result")
+    min_face: float = Field(24, gt=0, description="smallest face, pixels")
+    detection_threshold: float = Field(0.9, gt=0, lt=1, description="confidence of a face")
+    request_timeout_s: float = Field(30, gt=0, le=3600, description="seconds for a request")
+
+    @model_validator(mode="after")
+    def _queue_holds_a_photo(self) -> Self:
+        if self.queue_faces < self.max_faces:
+            raise ValueError(
+                f"queue_faces ({self.queue_faces}) is less than max_faces ({self.max_faces}): "
+                "a crowd could never be served"
+            )
+        return self
+
+    @property
+    def limits(self) -> Limits:
+        return Limits(
+            self.max_pixels,
+            self.max_output_pixels,
+            self.max_faces,
+            self.min_face,
+            self.detection_threshold,
+        )
+
+    @property
+    def max_upload_bytes(self) -> int:
+        return int(self.max_upload_mb * 1_000_000)
+
+
+def one_line(error: ValidationError) -> str:
+    """What is wrong with the settings, for a person: ``port: Input should be ...; ...``."""
+    lines = []
+    for item in error.errors(include_url=False):
+        where = ".".join(map(str, item["loc"])) or "settings"
+        lines.append(f"{where}: {item['msg'].removeprefix('Value error, ')}")
+    return "; ".join(lines)
+
+
+def read_settings(**flags: object) -> Settings:
+    """Settings from flags and environment; ends the process with one line if they make no sense."""
+    try:
+        return Settings(**flags)  # type: ignore[arg-type]
+    except ValidationError as error:
+        sys.exit(f"error: {one_line(error)}")

@@ -1,0 +1,75 @@
+"""What ``gpen weights`` does: listing, downloading and verifying weights."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from tqdm import tqdm
+
+from model.checkpoints import WEIGHTS, Checkpoint, CheckpointError, weights_named
+from model.download import download
+from model.hub import find
+from model.verification import verify
+from model.weights import WeightsError
+
+_HEADINGS = ("NAME", "FACE", "FILE", "WHERE", "LICENCE")
+
+
+def table(weights_dir: Path, cache_dir: Path) -> str:
+    """All weights, one a line: name, size of face and of file, where it is, licence."""
+    rows = [_HEADINGS]
+    for weights in WEIGHTS:
+        path = find(weights, weights_dir, cache_dir)
+        face = f"{weights.architecture.size} px" if isinstance(weights, Checkpoint) else "-"
+        size = f"{path.stat().st_size / 1e6:.1f} MB" if path else "-"
+        rows.append((weights.name, face, size, str(path or "not here"), weights.licence))
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    return "\n".join("  ".join(map(str.ljust, row, widths)).rstrip() for row in rows)
+
+
+def fetch(name: str, weights_dir: Path, cache_dir: Path) -> Path:
+    """Download what is not here, with a progress bar, and verify it in either case.
+
+    Raises CheckpointError or WeightsError.
+    """
+    weights = weights_named(name)
+    path = find(weights, weights_dir, cache_dir)
+    if path is None:
+        with tqdm(desc=weights.name, unit="B", unit_scale=True, delay=0.1) as bar:
+
+            def show(received: int, total: int) -> None:
+                bar.total = total
+                bar.update(received - bar.n)
+
+            path = download(weights, weights_dir, cache_dir, progress=show)
+    verify(weights, path)
+    return path
+
+
+@dataclass(frozen=True)
+class Verdict:
+    name: str
+    path: Path
+    fault: str | None
+    """What is wrong with the file, in one line; None if it is good."""
+
+
+def verify_here(name: str | None, weights_dir: Path, cache_dir: Path) -> Iterator[Verdict]:
+    """Verify the weights of this name, or all that are here, one after the other.
+
+    Raises CheckpointError when there are none of this name, or they are not here.
+    """
+    for weights in WEIGHTS if name is None else (weights_named(name),):
+        path = find(weights, weights_dir, cache_dir)
+        if path is None:
+            if name is not None:
+                raise CheckpointError(f"{name} is not on this machine")
+            continue
+        try:
+            verify(weights, path)
+        except WeightsError as error:
+            yield Verdict(weights.name, path, str(error))
+        else:
+            yield Verdict(weights.name, path, None)

@@ -1,0 +1,88 @@
+"""``gpen enhance`` and ``inference_gpen.py`` on real files."""
+
+import subprocess
+import sys
+from io import BytesIO
+from pathlib import Path
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from PIL import Image
+
+from app.cli import main
+from tests.conftest import REPOSITORY
+
+
+def picture(path: Path) -> Image.Image:
+    return Image.open(BytesIO(path.read_bytes()))
+
+
+def gpen(*arguments: str) -> int:
+    with pytest.raises(SystemExit) as ended:
+        main(["enhance", "--model", "gpen-starter-256", *arguments])
+    return int(ended.value.code or 0)
+
+
+def test_a_photo(astronaut: NDArray[np.uint8], tmp_path: Path) -> None:
+    source, target = tmp_path / "in.jpg", tmp_path / "new" / "out.png"
+    Image.fromarray(astronaut).save(source)
+    assert gpen("-i", str(source), "-o", str(target), "--strength", "0.5") == 0
+    result = picture(target)
+    assert result.format == "PNG"  # as the name says
+    changed = (np.asarray(result) != np.asarray(picture(source))).any(axis=2)
+    assert changed[60:200, 170:290].mean() > 0.5
+    assert not changed[400:].any()
+
+
+def test_a_folder(
+    astronaut: NDArray[np.uint8], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Its structure is kept; what cannot be read is told, and does not stop the rest."""
+    photos = tmp_path / "photos"
+    (photos / "sub").mkdir(parents=True)
+    Image.fromarray(astronaut[:300, 80:380]).save(photos / "a.jpg")
+    Image.fromarray(astronaut[:300, 80:380]).save(photos / "sub" / "b.bmp")
+    (photos / "broken.png").write_bytes(b"\x89PNG\r\n\x1a\nnothing")
+    (photos / "notes.txt").write_text("not a photo")
+    out = tmp_path / "out"
+    assert gpen("-i", str(photos), "-o", str(out)) == 1
+    written = {str(p.relative_to(out)): picture(p).format for p in out.rglob("*") if p.is_file()}
+    assert written == {"a.jpg": "JPEG", "sub/b.png": "PNG"}
+    captured = capsys.readouterr()
+    assert "broken.png: The picture is broken or cut off." in captured.err
+    assert "a.jpg: 1 faces restored" in captured.out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (["-i", "nowhere.jpg", "-o", "x.jpg"], "nowhere.jpg: no such file or folder"),
+        (["-i", ".", "-o", "x", "--strength", "2"], "strength: "),
+        (["-i", "{empty}", "-o", "x"], "no photos in"),
+        (["-i", "{photo}", "-o", "x", "--device", "cuda:99"], "cuda:99"),
+        (["-i", "{photo}", "-o", "x", "--model", "nothing.pth"], "nothing.pth"),
+    ],
+)
+def test_mistakes_are_told_in_one_line(
+    arguments: list[str], told: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "empty").mkdir()
+    Image.new("RGB", (8, 8)).save(tmp_path / "photo.png")
+    places = {"empty": tmp_path / "empty", "photo": tmp_path / "photo.png"}
+    assert gpen(*(argument.format(**places) for argument in arguments)) == 1
+    error = capsys.readouterr().err
+    assert error.startswith("error: ")
+    assert told in error
+    assert error.count("\n") == 1
+
+
+def test_the_published_command_restores_a_sample(tmp_path: Path) -> None:
+    subprocess.run(
+        [sys.executable, str(REPOSITORY / "inference_gpen.py")],
+        cwd=tmp_path,
+        check=True,
+        timeout=120,
+        env={"GPEN_MODEL": "gpen-starter-256", "PATH": "/usr/bin:/bin", "HOME": str(tmp_path)},
+    )
+    assert picture(tmp_path / "output_astronaut.png").size == (512, 512)

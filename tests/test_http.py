@@ -1,0 +1,386 @@
+"""The service as its users see it: a real server over HTTP."""
+
+from __future__ import annotations
+
+import base64
+import re
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+
+import cv2
+import httpx
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from PIL import Image
+
+from tests.conftest import REPOSITORY, Server, encode_png, serving
+from tests.pictures import png_of
+
+TIMEOUT = 120
+
+
+def enhance(
+    server: Server, data: bytes, headers: dict[str, str] | None = None, **options: Any
+) -> httpx.Response:
+    return httpx.post(
+        f"{server.url}/enhance",
+        files={"file": ("photo", data)},
+        data={key: str(value) for key, value in options.items()},
+        headers=headers,
+        timeout=TIMEOUT,
+    )
+
+
+def pixels(response: httpx.Response) -> NDArray[np.uint8]:
+    assert response.status_code == 200, response.text
+    return np.asarray(Image.open(BytesIO(response.content)))
+
+
+def assert_problem(response: httpx.Response, status: int) -> dict[str, Any]:
+    assert response.status_code == status, response.text
+    assert response.headers["content-type"] == "application/problem+json"
+    problem: dict[str, Any] = response.json()
+    assert problem["status"] == status
+    assert problem["request_id"] == response.headers["x-request-id"]
+    assert problem.keys() == {"type", "title", "status", "detail", "request_id"}
+    assert problem["detail"]
+    assert not re.search(r"Traceback|File \"|\.py", response.text)
+    return problem
+
+
+@pytest.fixture(scope="module")
+def degraded(astronaut: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """The astronaut as an old phone would have sent her: noisy, then compressed hard."""
+    noisy = astronaut + np.random.default_rng(0).normal(0, 18, astronaut.shape)
+    buffer = BytesIO()
+    Image.fromarray(np.clip(noisy, 0, 255).astype(np.uint8)).save(buffer, "JPEG", quality=60)
+    return np.asarray(Image.open(buffer))
+
+
+def test_a_degraded_face_comes_back_nearer_to_the_original(
+    server: Server, astronaut: NDArray[np.uint8], degraded: NDArray[np.uint8]
+) -> None:
+    response = enhance(server, encode_png(degraded))
+    restored = pixels(response)
+    assert restored.shape == degraded.shape
+    assert response.headers["content-type"] == "image/png"
+    assert response.headers["x-faces-detected"] == response.headers["x-faces-restored"] == "1"
+    assert response.headers["x-model"] == "gpen-starter-256"
+    stages = re.findall(r"(\w+);dur=[\d.]+", response.headers["server-timing"])
+    assert stages == ["decode", "detect", "queue", "restore", "paste", "encode"]
+
+    face = (slice(70, 170), slice(180, 270))
+    error = [
+        np.square(p[face].astype(float) - astronaut[face]).mean() for p in (degraded, restored)
+    ]
+    assert error[1] < 0.8 * error[0]
+    outside = np.ones((512, 512), bool)
+    outside[:320, 60:400] = False
+    np.testing.assert_array_equal(restored[outside], degraded[outside])
+
+
+def test_json_on_request(server: Server, degraded: NDArray[np.uint8]) -> None:
+    response = enhance(server, encode_png(degraded), {"Accept": "application/json"}, upscale=2)
+    body = response.json()
+    image = Image.open(BytesIO(base64.b64decode(body["image"])))
+    assert image.size == (body["width"], body["height"]) == (1024, 1024)
+    assert body["media_type"] == "image/png"
+    (face,) = body["faces"]
+    x0, y0, x1, y1 = face["box"]
+    assert 0 <= x0 < x1 <= 1024
+    assert 0 <= y0 < y1 <= 1024
+    assert face["restored"]
+    assert face["reason"] is None
+    assert 0.9 < face["score"] <= 1
+    assert all(x0 <= x <= x1 and y0 <= y <= y1 for x, y in face["landmarks"])
+    assert body["timings_ms"].keys() == {"decode", "detect", "queue", "restore", "paste", "encode"}
+
+
+def test_strength_zero_is_the_photo(
+    server: Server, astronaut_png: bytes, astronaut: NDArray[np.uint8]
+) -> None:
+    np.testing.assert_array_equal(pixels(enhance(server, astronaut_png, strength=0)), astronaut)
+
+
+def test_no_face(server: Server) -> None:
+    photo = np.full((200, 300, 3), 120, np.uint8)
+    response = enhance(server, encode_png(photo))
+    np.testing.assert_array_equal(pixels(response), photo)
+    assert response.headers["x-faces-detected"] == "0"
+    assert_problem(enhance(server, encode_png(photo), require_face=True), 422)
+
+
+def test_aligned_crop(server: Server, astronaut: NDArray[np.uint8]) -> None:
+    crop = encode_png(astronaut[20:220, 130:330])
+    response = enhance(server, crop, aligned=True)
+    assert pixels(response).shape == (200, 200, 3)
+    assert response.headers["x-faces-restored"] == "1"
+    assert_problem(enhance(server, encode_png(astronaut[:200, :199]), aligned=True), 422)
+
+
+@pytest.mark.parametrize(("wanted", "media_type"), [("jpeg", "image/jpeg"), ("webp", "image/webp")])
+def test_format(server: Server, astronaut_png: bytes, wanted: str, media_type: str) -> None:
+    response = enhance(server, astronaut_png, format=wanted, quality=80)
+    assert response.headers["content-type"] == media_type
+    assert pixels(response).shape == (512, 512, 3)
+
+
+def test_a_group_and_the_choice_of_faces(server: Server, astronaut: NDArray[np.uint8]) -> None:
+    """Three people: a large one on the left, a small one in the middle."""
+    group = np.full((700, 1800, 3), 180, np.uint8)
+    head = astronaut[:300, 80:380]
+    for x, side in ((20, 600), (760, 300), (1300, 420)):
+        resized = cv2.resize(head, (side, side), interpolation=cv2.INTER_CUBIC)
+        group[50 : 50 + side, x : x + side] = resized
+    data, accept = encode_png(group), {"Accept": "application/json"}
+
+    faces = {
+        choice: enhance(server, data, accept, faces=choice).json()["faces"]
+        for choice in ("all", "largest", "center")
+    }
+    assert [face["restored"] for face in faces["all"]] == [True] * 3
+    for choice, expected_x in (("largest", 320), ("center", 910)):
+        (restored,) = [face for face in faces[choice] if face["restored"]]
+        assert abs((restored["box"][0] + restored["box"][2]) / 2 - expected_x) < 100
+        assert {f["reason"] for f in faces[choice] if not f["restored"]} == {"not selected"}
+
+
+BAD_REQUESTS: list[tuple[str, bytes, dict[str, Any], int]] = [
+    ("text", b"no picture at all", {}, 415),
+    ("empty", b"", {}, 422),
+    ("bomb", png_of(30_000, 30_000), {}, 413),
+    ("no pixels", png_of(0, 0), {}, 422),
+    ("strength", png_of(8, 8), {"strength": 1.5}, 422),
+    ("strength is a word", png_of(8, 8), {"strength": "much"}, 422),
+    ("upscale", png_of(8, 8), {"upscale": 3}, 422),
+    ("faces", png_of(8, 8), {"faces": "prettiest"}, 422),
+    ("format", png_of(8, 8), {"format": "gif"}, 422),
+    ("quality", png_of(8, 8), {"quality": 0}, 422),
+    ("unknown option", png_of(8, 8), {"strenght": 1}, 422),
+    ("output too large", png_of(6_300, 6_300), {"upscale": 4}, 413),
+]
+
+
+@pytest.mark.parametrize(
+    ("data", "options", "status"),
+    [case[1:] for case in BAD_REQUESTS],
+    ids=[c[0] for c in BAD_REQUESTS],
+)
+def test_bad_input_gets_what_the_contract_says_quickly(
+    server: Server, data: bytes, options: dict[str, Any], status: int
+) -> None:
+    start = time.perf_counter()
+    assert_problem(enhance(server, data, **options), status)
+    assert time.perf_counter() - start < 5
+
+
+def test_a_truncated_jpeg(server: Server, astronaut: NDArray[np.uint8]) -> None:
+    buffer = BytesIO()
+    Image.fromarray(astronaut).save(buffer, format="JPEG")
+    for share in (0.05, 0.5, 0.95):
+        data = buffer.getvalue()[: int(len(buffer.getvalue()) * share)]
+        assert_problem(enhance(server, data), 422)
+
+
+def test_one_pixel_and_odd_kinds_of_pictures(server: Server, astronaut: NDArray[np.uint8]) -> None:
+    image = Image.fromarray(astronaut)
+    levels = np.asarray(image.convert("L")).astype(np.uint16) * 257
+    kinds = {
+        "one pixel": Image.new("RGB", (1, 1)),
+        "thin": Image.new("RGB", (3000, 2)),
+        "grey": image.convert("L"),
+        "palette": image.quantize(64),
+        "transparent": image.convert("RGBA"),
+        "16 bits": Image.fromarray(levels),
+        "bilevel": image.convert("1"),
+    }
+    for name, kind in kinds.items():
+        buffer = BytesIO()
+        kind.save(buffer, format="PNG")
+        result = Image.open(BytesIO(enhance(server, buffer.getvalue()).content))
+        assert result.size == kind.size, name
+        assert result.mode == {
+            "grey": "L",
+            "16 bits": "L",
+            "bilevel": "L",
+            "transparent": "RGBA",
+        }.get(name, "RGB"), name
+
+
+def test_an_animation_gives_its_first_frame(server: Server, astronaut: NDArray[np.uint8]) -> None:
+    frames = [Image.fromarray(astronaut), Image.new("RGB", (512, 512), "red")]
+    buffer = BytesIO()
+    frames[0].save(buffer, format="WEBP", save_all=True, append_images=frames[1:], lossless=True)
+    result = pixels(enhance(server, buffer.getvalue(), format="png", strength=0))
+    np.testing.assert_array_equal(result, astronaut)
+
+
+def test_errors_outside_of_enhance(server: Server) -> None:
+    url = server.url
+    assert_problem(httpx.get(f"{url}/nowhere"), 404)
+    wrong_method = httpx.get(f"{url}/enhance")
+    assert_problem(wrong_method, 405)
+    assert wrong_method.headers["allow"] == "POST"
+    assert_problem(httpx.post(f"{url}/enhance", json={"file": "x"}), 400)
+    assert_problem(httpx.post(f"{url}/enhance", content=b"\xff\xd8\xff"), 400)
+    assert_problem(httpx.post(f"{url}/enhance", data={"strength": "1"}), 400)
+    broken = httpx.post(
+        f"{url}/enhance",
+        content=b"--a\r\nnonsense",
+        headers={"Content-Type": "multipart/form-data; boundary=a"},
+    )
+    assert broken.status_code in (400, 422)
+    assert_problem(broken, broken.status_code)
+    assert_problem(
+        httpx.post(f"{url}/enhance", content=b"x", headers={"Content-Type": "multipart/form-data"}),
+        400,
+    )
+    no_file = httpx.post(f"{url}/enhance", files={"strength": (None, "1")})
+    assert "file" in assert_problem(no_file, 422)["detail"]
+
+
+def test_too_many_bytes_are_refused_declared_or_not(server: Server) -> None:
+    assert_problem(enhance(server, b"\xff\xd8\xff" + bytes(21_000_000)), 413)
+    assert_problem(enhance(server, b"\xff\xd8\xff" + bytes(20_000_100)), 413)
+
+    def chunks() -> Any:
+        yield b'--a\r\nContent-Disposition: form-data; name="file"; filename="x"\r\n\r\n'
+        for _ in range(30):
+            yield bytes(1_000_000)
+
+    response = httpx.post(
+        f"{server.url}/enhance",
+        content=chunks(),
+        timeout=TIMEOUT,
+        headers={"Content-Type": "multipart/form-data; boundary=a"},
+    )
+    assert_problem(response, 413)
+
+
+def test_deadline(server: Server, astronaut: NDArray[np.uint8]) -> None:
+    large = encode_png(np.asarray(cv2.resize(astronaut, (3000, 3000)), dtype=np.uint8))
+    assert_problem(enhance(server, large, {"X-Request-Timeout": "0.01"}), 504)
+    for nonsense in ("-1", "nan", "soon", "0"):
+        assert_problem(enhance(server, large, {"X-Request-Timeout": nonsense}), 422)
+
+
+def test_request_ids(server: Server) -> None:
+    health = f"{server.url}/health"
+    for harmless in ("abc", "A.b_c-1" * 10):
+        answer = httpx.get(health, headers={"X-Request-ID": harmless})
+        assert answer.headers["x-request-id"] == harmless
+    for harmful in ("a b", "x" * 129, "é".encode().decode("latin-1"), "<script>"):
+        answer = httpx.get(health, headers={b"X-Request-ID": harmful.encode("latin-1")})
+        assert re.fullmatch("[0-9a-f]{32}", answer.headers["x-request-id"])
+
+
+def test_health(server: Server) -> None:
+    health = httpx.get(f"{server.url}/health").json()
+    assert health["status"] == "ok"
+    assert health["model"] == "gpen-starter-256"
+    assert health["licence"]
+    assert (health["engine"], health["precision"]) == ("torch", "fp32")
+    assert health["queue"] == {"faces": 0, "limit": 256}
+    assert httpx.get(f"{server.url}/health/live").status_code == 200
+    assert httpx.get(f"{server.url}/health/ready").status_code == 200
+    assert httpx.get(f"{server.url}/openapi.json").status_code == 200
+
+
+def variants(astronaut: NDArray[np.uint8], count: int) -> list[NDArray[np.uint8]]:
+    """Different photos of one face: other colours, sizes and places."""
+    rng = np.random.default_rng(0)
+    photos = []
+    for _ in range(count):
+        side = int(rng.integers(300, 512))
+        photo = cv2.resize(astronaut[:380, 40:420], (side, side), interpolation=cv2.INTER_AREA)
+        tinted = photo * rng.uniform(0.7, 1.1, 3) + rng.uniform(-15, 15, 3)
+        photos.append(np.clip(tinted, 0, 255).astype(np.uint8))
+    return photos
+
+
+def test_32_photos_at_once_each_get_their_own(server: Server, astronaut: NDArray[np.uint8]) -> None:
+    photos = [encode_png(photo) for photo in variants(astronaut, 32)]
+    alone = [pixels(enhance(server, photo)) for photo in photos[:6]]
+    mark = len(server.log.read_text())
+    health: list[float] = []
+    done = threading.Event()
+
+    def watch() -> None:
+        while not done.is_set():
+            start = time.perf_counter()
+            assert httpx.get(f"{server.url}/health", timeout=TIMEOUT).status_code == 200
+            health.append(time.perf_counter() - start)
+            time.sleep(0.05)
+
+    with ThreadPoolExecutor(33) as pool:
+        watcher = pool.submit(watch)
+        together = list(pool.map(lambda photo: pixels(enhance(server, photo)), photos))
+        done.set()
+        watcher.result()
+
+    for photo, result in zip(variants(astronaut, 32), together, strict=True):
+        assert result.shape == photo.shape
+        border = np.r_[0 : photo.shape[0]], 0
+        np.testing.assert_array_equal(result[border], photo[border])  # its own photo, not another's
+        assert (result != photo).any()
+    for one, among_others in zip(alone, together, strict=False):
+        assert np.abs(one.astype(int) - among_others).max() <= 1
+    batches = [int(n) for n in re.findall(r"a batch of (\d+) faces", server.log.read_text()[mark:])]
+    assert sum(batches) == 32
+    assert max(batches) > 1
+    assert np.median(health) < 1
+
+
+def test_solvay(server: Server, shared: Callable[[str], Path]) -> None:
+    data = shared("photos/Solvay_conference_1927.png").read_bytes()
+    response = enhance(server, data)
+    assert response.headers["x-faces-detected"] == response.headers["x-faces-restored"] == "29"
+    assert Image.open(BytesIO(response.content)).size == Image.open(BytesIO(data)).size
+
+
+def test_32_people_at_once(server: Server, shared: Callable[[str], Path]) -> None:
+    """Different people: no answer shows anybody else."""
+    paths = sorted(shared("faces/256").glob("*.jpg"))[:32]
+    with ThreadPoolExecutor(32) as pool:
+        answers = list(
+            pool.map(lambda path: enhance(server, path.read_bytes(), format="png"), paths)
+        )
+    originals = [np.asarray(Image.open(path).convert("RGB")).astype(float) for path in paths]
+    for i, answer in enumerate(answers):
+        assert answer.headers["x-faces-restored"] == "1"
+        differences = [np.abs(pixels(answer) - original).mean() for original in originals]
+        assert int(np.argmin(differences)) == i
+
+
+def test_bad_settings_end_with_one_line(tmp_path: Path) -> None:
+    for flags, told in (
+        (["--port", "0"], "port"),
+        (["--queue-faces", "3"], "queue_faces (3) is less than max_faces (64)"),
+    ):
+        ended = subprocess.run(
+            [sys.executable, "-m", "app.cli", "serve", *flags],
+            check=False,
+            cwd=REPOSITORY,
+            capture_output=True,
+            text=True,
+        )
+        assert ended.returncode == 1
+        assert told in ended.stderr
+        assert len(ended.stderr.strip().splitlines()) == 1
+
+
+def test_a_model_that_cannot_be_loaded_ends_the_process(tmp_path: Path) -> None:
+    (tmp_path / "broken.safetensors").write_bytes(b"\0" * 100)
+    with (
+        pytest.raises(pytest.fail.Exception, match="cannot start"),
+        serving(tmp_path / "log", GPEN_MODEL=str(tmp_path / "broken.safetensors")) as server,
+    ):
+        pytest.fail(f"{server.url} serves a broken model")
