@@ -1,0 +1,45 @@
+# Everything happens in .venv; `make serve` and `make test` make it first.
+
+PYTHON ?= python3.11
+PORT ?= 8000
+BIN := .venv/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check
+
+.PHONY: install serve test lint format bench check-system clean
+
+install: .venv/installed
+
+check-system:
+	@command -v $(PYTHON) >/dev/null || { echo "missing: $(PYTHON) (set PYTHON to a Python 3.11)"; exit 1; }
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "missing: Python 3.11 or newer; $(PYTHON) is older"; exit 1; }
+	@$(PYTHON) -c 'import venv, ensurepip' 2>/dev/null || { echo "missing: Python's venv module (Debian: apt-get install python3-venv)"; exit 1; }
+	@$(PYTHON) docker/check_libraries.py
+
+# basicsr has no wheel, and built in isolation it would fetch a second PyTorch: first what it is
+# built with, then the rest without isolation.  Constraints pin every version.
+.venv/installed: pyproject.toml constraints.txt | check-system
+	test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	$(PIP) install --quiet -c constraints.txt torch numpy cython setuptools wheel
+	$(PIP) install --quiet -c constraints.txt --no-build-isolation -e '.[dev]'
+	touch $@
+
+serve: .venv/installed
+	$(BIN)/gpen serve --port $(PORT)
+
+test: .venv/installed
+	$(BIN)/python -m pytest
+
+lint: .venv/installed
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+format: .venv/installed
+	$(BIN)/ruff check --fix-only .
+	$(BIN)/ruff format .
+
+bench: .venv/installed
+	$(BIN)/python -m tests.benchmarks.paste
+
+clean:
+	rm -rf .venv
