@@ -52,6 +52,7 @@ def train(config: Config, output: Path, *, resume: bool) -> None:
     Raises ValueError or OSError for a configuration, data or a checkpoint that cannot be used, and
     NonFiniteGradientError, which says from where to go on.
     """
+    cv2.setNumThreads(1)  # workers run in parallel, and a pool of threads would not outlive a fork
     dataset, low, high = _read_data(config)
     state = TrainingState.fresh(config)
     last = output / "last.pt"
@@ -144,7 +145,6 @@ def _prepare_worker(_index: int) -> None:
     # a signal to the process group is for the trainer, which then ends its workers
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    cv2.setNumThreads(1)  # workers are what runs in parallel
 
 
 def _validate(

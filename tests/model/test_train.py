@@ -256,3 +256,16 @@ def test_sigterm_to_the_process_group(config_file, face_folder, tmp_path):
     assert steps >= 2
     assert f"stopped at step {steps}" in errors
     assert not list(output.glob("*.tmp"))
+
+
+def test_workers_start_after_opencv_has_run_in_threads(config_file, face_folder, tmp_path):
+    """OpenCV's pool of threads does not outlive a fork, and a worker that touches it hangs."""
+    program = (
+        "import sys, cv2, numpy; from model.train import main; cv2.setNumThreads(4);"
+        "cv2.GaussianBlur(numpy.zeros((1500, 1500, 3), 'f4'), (0, 0), 9); main(sys.argv[1:])"
+    )
+    arguments = ["--config", config_file, "--data", face_folder, "--output", tmp_path / "run"]
+    settings = ["--set", "data.workers=1", "--set", "train.num_epochs=1"]
+    command = [sys.executable, "-c", program, *map(str, arguments), *settings]
+    subprocess.run(command, cwd=REPOSITORY, check=True, timeout=120)
+    assert (tmp_path / "run" / "metrics.jsonl").exists()
