@@ -57,33 +57,44 @@ def warp(image: Pixels, matrix: Matrix, size: tuple[int, int], *, border: int) -
     Shrinking averages over areas first (bilinear sampling alone would alias); enlarging is cubic.
     """
     scale = float(np.hypot(matrix[0, 0], matrix[1, 0]))
-    if scale >= 1:
-        flags = cv2.INTER_CUBIC if scale > 1 else cv2.INTER_LINEAR
-        return np.asarray(cv2.warpAffine(image, matrix, size, flags=flags, borderMode=border))
-    region, to_region = _shrunk_region(image, matrix, size, scale)
+    region, to_region = _region(image, matrix, size, min(scale, 1.0))
     return np.asarray(
         cv2.warpAffine(
             region,
-            _compose(matrix, _invert(to_region)),
+            _compose(matrix, invert(to_region)),
             size,
-            flags=cv2.INTER_LINEAR,
+            flags=cv2.INTER_CUBIC if scale > 1 else cv2.INTER_LINEAR,
             borderMode=border,
         )
     )
 
 
-def _shrunk_region(
+def _region(
     image: Pixels, matrix: Matrix, size: tuple[int, int], scale: float
 ) -> tuple[Pixels, Matrix]:
-    """The part of the image that the result shows, area-averaged to its scale; image -> region."""
-    x0, y0, x1, y1 = bounds(_invert(matrix), size, image.shape[1], image.shape[0], margin=2 / scale)
+    """The part of the image that the result shows, area-averaged to ``scale``; image -> region.
+
+    A part, also because OpenCV does not warp pictures of 32767 pixels a side.
+    """
+    width, height = image.shape[1], image.shape[0]
+    x0, y0, x1, y1 = bounds(invert(matrix), size, width, height, margin=4 / scale)
     part = image[y0:y1, x0:x1]
-    width = max(1, round(part.shape[1] * scale))
-    height = max(1, round(part.shape[0] * scale))
-    fx, fy = width / part.shape[1], height / part.shape[0]
-    region = cv2.resize(part, (width, height), interpolation=cv2.INTER_AREA)
-    shift_x, shift_y = (0.5 - x0) * fx - 0.5, (0.5 - y0) * fy - 0.5
-    return np.asarray(region), np.array([[fx, 0, shift_x], [0, fy, shift_y]])
+    to_part = np.array([[1.0, 0, -x0], [0, 1, -y0]])
+    if scale == 1:
+        return part, to_part
+    width, height = max(1, round((x1 - x0) * scale)), max(1, round((y1 - y0) * scale))
+    shrunk = cv2.resize(part, (width, height), interpolation=cv2.INTER_AREA)
+    fx, fy = width / (x1 - x0), height / (y1 - y0)
+    to_shrunk = np.array([[fx, 0, fx / 2 - 0.5], [0, fy, fy / 2 - 0.5]])
+    return np.asarray(shrunk), _compose(to_shrunk, to_part)
+
+
+def rescaled(points: NDArray[np.floating], scale: float) -> NDArray[np.float64]:
+    """Points (N, 2) of a picture, in the picture ``scale`` times larger.
+
+    Pixel centres are whole numbers at both scales, so its border lies at -0.5.
+    """
+    return np.asarray((points + 0.5) * scale - 0.5, dtype=np.float64)
 
 
 def bounds(
@@ -102,7 +113,8 @@ def bounds(
     return left, top, int(np.clip(x1, left + 1, width)), int(np.clip(y1, top + 1, height))
 
 
-def _invert(matrix: Matrix) -> Matrix:
+def invert(matrix: Matrix) -> Matrix:
+    """The way back."""
     return np.asarray(cv2.invertAffineTransform(matrix), dtype=np.float64)
 
 

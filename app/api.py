@@ -10,12 +10,13 @@ from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Form, Header, UploadFile
 from pydantic import BaseModel, ConfigDict, Field
+from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
-from starlette.responses import JSONResponse, Response
+from starlette.responses import Response
 
 from app.errors import InvalidRequest, TooLarge
 from app.options import EnhanceOptions
-from app.pipeline import Enhanced, FaceReport, Timings
+from app.pipeline import Enhanced, FaceReport, Reason, Timings
 from app.problems import MEDIA_TYPE, Problem
 from app.service import Service, Status
 
@@ -55,7 +56,7 @@ class FaceModel(BaseModel):
         description="left eye, right eye, nose, left and right mouth corner, as seen in the image"
     )
     restored: bool
-    reason: str | None
+    reason: Reason | None = Field(description="why a face was left as it was")
 
     @classmethod
     def of(cls, report: FaceReport) -> FaceModel:
@@ -132,44 +133,63 @@ async def enhance(
     data = await form.file.read()
     if len(data) > settings.max_upload_bytes:
         raise TooLarge(f"The file is larger than {settings.max_upload_mb:g} MB.")
-    options = EnhanceOptions.model_validate(form.model_dump(exclude={"file"}))
-    enhanced = await service.enhance(data, options, timeout)
-    running = service.running
-    assert running is not None
-    return _respond(request, enhanced, running.loaded.restorer.name)
+    enhanced = await service.enhance(data, form, timeout)
+    headers = _headers(enhanced)
+    if not wants_json(request.headers.get("accept", "")):
+        return Response(enhanced.picture.data, 200, headers, enhanced.picture.media_type)
+    body = await run_in_threadpool(_json, enhanced)  # base64 of a large picture takes a while
+    return Response(body, 200, headers, "application/json")
 
 
-def _respond(request: Request, enhanced: Enhanced, model: str) -> Response:
+def _headers(enhanced: Enhanced) -> dict[str, str]:
     timings = _milliseconds(enhanced.timings)
-    headers = {
+    return {
         "X-Faces-Detected": str(len(enhanced.reports)),
         "X-Faces-Restored": str(sum(report.restored for report in enhanced.reports)),
-        "X-Model": model,
+        "X-Model": enhanced.model,
         "Server-Timing": ", ".join(f"{name};dur={value}" for name, value in timings.items()),
         "Vary": "Accept",
     }
-    if not _wants_json(request.headers.get("accept", "")):
-        return Response(enhanced.picture.data, 200, headers, enhanced.picture.media_type)
-    body = EnhancedModel(
+
+
+def _json(enhanced: Enhanced) -> str:
+    return EnhancedModel(
         image=b64encode(enhanced.picture.data).decode(),
         media_type=enhanced.picture.media_type,
         width=enhanced.width,
         height=enhanced.height,
-        model=model,
+        model=enhanced.model,
         faces=[FaceModel.of(report) for report in enhanced.reports],
-        timings_ms=timings,
-    )
-    return JSONResponse(body.model_dump(), 200, headers)
+        timings_ms=_milliseconds(enhanced.timings),
+    ).model_dump_json()
 
 
 def _milliseconds(timings: Timings) -> dict[str, float]:
     return {f.name: round(getattr(timings, f.name) * 1000, 1) for f in fields(timings)}
 
 
-def _wants_json(accept: str) -> bool:
-    return any(
-        part.split(";")[0].strip().lower() == "application/json" for part in accept.split(",")
-    )
+def wants_json(accept: str) -> bool:
+    """Whether an Accept header names JSON, and no kind of image before it (RFC 9110, 12.5.1)."""
+    json_quality = image_quality = 0.0
+    for part in accept.lower().split(","):
+        media_type, _, parameters = part.partition(";")
+        quality = _quality(parameters)
+        if media_type.strip() == "application/json":
+            json_quality = quality
+        elif media_type.strip().startswith("image/"):
+            image_quality = max(image_quality, quality)
+    return json_quality > 0 and json_quality >= image_quality
+
+
+def _quality(parameters: str) -> float:
+    for parameter in parameters.split(";"):
+        name, _, value = parameter.partition("=")
+        if name.strip() == "q":
+            try:
+                return float(value)
+            except ValueError:
+                return 0.0
+    return 1.0
 
 
 @router.get("/health", response_model_exclude_none=True, responses={503: {"model": HealthModel}})

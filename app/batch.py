@@ -58,6 +58,8 @@ class FaceQueue:
             if self._closed:
                 raise Unavailable("The service is stopping.")
             if self._faces + len(jobs) > self.limit:
+                self._drop_cancelled()
+            if self._faces + len(jobs) > self.limit:
                 raise Unavailable("Too many faces are waiting; try again.")
             futures = [job.future for job in jobs]
             if jobs:
@@ -91,6 +93,11 @@ class FaceQueue:
                 batch.append(job)
         return batch
 
+    def _drop_cancelled(self) -> None:
+        waiting = (deque(j for j in jobs if not j.future.cancelled()) for jobs in self._requests)
+        self._requests = deque(jobs for jobs in waiting if jobs)
+        self._faces = sum(map(len, self._requests))
+
     def close(self) -> None:
         """Refuse new faces; those that wait fail with Unavailable."""
         with self._changed:
@@ -104,7 +111,8 @@ class FaceQueue:
 class Worker:
     """The thread that owns the device.
 
-    ``restore`` is called with (N, size, size, 3), N at most ``max_batch``.
+    ``restore`` is called with (N, size, size, 3), N at most ``max_batch``; ``on_death`` when the
+    thread ends without having been stopped.
     """
 
     def __init__(
@@ -114,11 +122,14 @@ class Worker:
         *,
         max_batch: int,
         max_wait: float,
+        on_death: Callable[[], None],
     ) -> None:
         self._restore = restore
         self._queue = queue
         self._max_batch = max_batch
         self._max_wait = max_wait
+        self._on_death = on_death
+        self._stopping = False
         self._thread = threading.Thread(target=self._run, name="gpen-worker", daemon=True)
 
     def start(self) -> None:
@@ -126,6 +137,7 @@ class Worker:
 
     def stop(self) -> None:
         """Finish the batch at hand, fail what waits, and end the thread."""
+        self._stopping = True
         self._queue.close()
         self._thread.join()
 
@@ -139,9 +151,15 @@ class Worker:
                 self._serve(batch)
         finally:
             self._queue.close()  # whatever ended this thread, nobody waits for it in vain
+            if not self._stopping:
+                log.critical("the worker died")
+                self._on_death()
 
     def _serve(self, batch: list[_Job]) -> None:
-        """Every future of the batch ends here, in a result or an exception."""
+        """Every future of the batch ends here, in a result or an exception.
+
+        The faces of a batch that fails are tried one by one, so that a bad one fails alone.
+        """
         started = time.perf_counter()
         try:
             restored = self._restore(np.stack([job.crop for job in batch]))
@@ -149,10 +167,29 @@ class Worker:
                 raise RuntimeError(f"{len(restored)} results for a batch of {len(batch)}")  # noqa: TRY301
         except Exception:
             log.exception("a batch of %d faces failed", len(batch))
-            for job in batch:
-                job.future.set_exception(RestorationFailed("A face could not be restored."))
+            if len(batch) > 1:
+                self._serve_one_by_one(batch)
+            else:
+                _fail(batch)
+        except BaseException:  # the thread ends, its callers must not wait for it
+            _fail(batch)
+            raise
         else:
             milliseconds = (time.perf_counter() - started) * 1000
             log.debug("restored a batch of %d faces in %.0f ms", len(batch), milliseconds)
             for job, crop in zip(batch, restored, strict=True):
                 job.future.set_result(RestoredFace(crop, started))
+
+    def _serve_one_by_one(self, batch: list[_Job]) -> None:
+        try:
+            for job in batch:
+                self._serve([job])
+        finally:
+            _fail(batch)  # those not reached, if the thread is ending
+
+
+def _fail(batch: list[_Job]) -> None:
+    """Give an exception to every face of the batch that has no result."""
+    for job in batch:
+        if not job.future.done():
+            job.future.set_exception(RestorationFailed("A face could not be restored."))

@@ -8,8 +8,8 @@ from io import BytesIO
 import numpy as np
 from PIL import (  # noqa: F401  (each plug-in registers its format)
     BmpImagePlugin,
+    ExifTags,
     Image,
-    ImageOps,
     JpegImagePlugin,
     PngImagePlugin,
     TiffImagePlugin,
@@ -30,7 +30,35 @@ _FORMATS: dict[str, FileFormat] = {
     "TIFF": "tiff",
 }
 _MPO = "MPO"  # what phones write, and Pillow makes of a JPEG: with further pictures behind it
-_ORIENTATION = 0x0112
+_ORIENTATION = ExifTags.Base.Orientation
+_UPRIGHT = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+_IFDS = (ExifTags.IFD.Exif, ExifTags.IFD.GPSInfo)
+_OF_THE_PHOTO = {  # of a TIFF's tags, most of which say how its pixels are stored
+    ExifTags.Base.ImageDescription,
+    ExifTags.Base.Make,
+    ExifTags.Base.Model,
+    ExifTags.Base.Software,
+    ExifTags.Base.DateTime,
+    ExifTags.Base.Artist,
+    ExifTags.Base.Copyright,
+}
+_OF_THE_FILE = {  # sizes go stale, and sub-directories are copied by themselves
+    _ORIENTATION,
+    ExifTags.Base.ImageWidth,
+    ExifTags.Base.ImageLength,
+    ExifTags.Base.ExifImageWidth,
+    ExifTags.Base.ExifImageHeight,
+    ExifTags.Base.ExifInteroperabilityOffset,
+    *(int(ifd) for ifd in _IFDS),
+}
 _DEEP_GREY = {"I;16", "I;16L", "I;16B", "I;16N", "I"}
 
 
@@ -76,7 +104,9 @@ def _check_size(width: int, height: int, max_pixels: int) -> None:
     if width < 1 or height < 1:
         raise BrokenPicture("The picture has no pixels.")
     if width * height > max_pixels:
-        raise TooLarge(f"The picture has {width}x{height} pixels; the limit is {max_pixels}.")
+        raise TooLarge(
+            f"The picture has {width}x{height} pixels; the limit with these options is {max_pixels}"
+        )
 
 
 def _read(image: Image.Image) -> Photo:
@@ -86,23 +116,44 @@ def _read(image: Image.Image) -> Photo:
         raise UnsupportedPicture("Pictures of floating-point numbers are not read.")
     if image.mode == "CMYK":
         icc_profile = None  # it describes inks, and the output has none
+    # a TIFF's directories are gone once it is loaded; a PNG's EXIF may come after its pixels
+    exif = _kept_exif(image) if file_format == "tiff" else None
     image.load()
-    upright, exif = _upright(image)
     return Photo(
-        *_split(upright), file_format=file_format, exif=exif, icc_profile=icc_profile or None
+        *_split(_upright(image)),
+        file_format=file_format,
+        exif=_kept_exif(image) if exif is None else exif,
+        icc_profile=icc_profile or None,
     )
 
 
-def _upright(image: Image.Image) -> tuple[Image.Image, bytes]:
-    """The picture as it is meant to be seen, and its EXIF without the orientation."""
+def _upright(image: Image.Image) -> Image.Image:
+    """The picture as it is meant to be seen."""
     try:
-        upright = ImageOps.exif_transpose(image)
-        exif = upright.getexif()
-        exif.pop(_ORIENTATION, None)
-        return upright, exif.tobytes() if exif else b""
+        orientation = image.getexif().get(_ORIENTATION)
     except Exception as error:  # noqa: BLE001  (the same: a broken tag must not cost the photo)
+        log.info("unreadable EXIF: %s: %s", type(error).__name__, error)
+        return image
+    if orientation not in _UPRIGHT:
+        return image
+    return image.transpose(_UPRIGHT[orientation])
+
+
+def _kept_exif(image: Image.Image) -> bytes:
+    """EXIF without the orientation, and without what describes the file instead of the photo."""
+    try:
+        read, kept = image.getexif(), Image.Exif()
+        for tag, value in read.items():
+            if tag in _OF_THE_PHOTO or (image.format != "TIFF" and tag not in _OF_THE_FILE):
+                kept[tag] = value
+        for ifd in _IFDS:
+            values = {tag: v for tag, v in read.get_ifd(ifd).items() if tag not in _OF_THE_FILE}
+            if values:
+                kept.get_ifd(ifd).update(values)
+        return kept.tobytes() if len(kept.tobytes()) > len(Image.Exif().tobytes()) else b""
+    except Exception as error:  # noqa: BLE001  (likewise)
         log.info("unreadable EXIF dropped: %s: %s", type(error).__name__, error)
-        return image, b""
+        return b""
 
 
 def _split(image: Image.Image) -> tuple[Pixels, Pixels | None, bool]:

@@ -13,7 +13,8 @@ from fastapi import FastAPI
 
 from app import problems
 from app.api import router
-from app.middleware import BodyLimit, RequestId
+from app.log import configure_logging
+from app.middleware import BodyGuard, RequestId
 from app.service import Service
 from app.settings import Settings, read_settings
 
@@ -52,7 +53,7 @@ def create_app(settings: Settings, on_failure: Callable[[], None] = exit_soon) -
     )
     app.include_router(router)
     problems.install(app)
-    app.add_middleware(BodyLimit, limit=settings.max_upload_bytes + _FORM_OVERHEAD)
+    app.add_middleware(BodyGuard, limit=settings.max_upload_bytes + _FORM_OVERHEAD)
     app.add_middleware(RequestId)  # outermost
     return app
 
@@ -61,4 +62,6 @@ def __getattr__(name: str) -> FastAPI:
     """``app``, made from the environment when a server asks for it: importing does nothing."""
     if name != "app":
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return create_app(read_settings())
+    settings = read_settings()
+    configure_logging(settings.log_level)
+    return create_app(settings)

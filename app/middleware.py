@@ -5,13 +5,15 @@ from __future__ import annotations
 import re
 import uuid
 
+from python_multipart.multipart import parse_options_header
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.requests import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from app.errors import TooLarge
+from app.errors import InvalidForm, TooLarge
 from app.problems import problem_response
 
+_TAIL = 256  # bytes: the last boundary, of 70 characters at most (RFC 2046), and what may follow
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,128}")
 
 
@@ -37,8 +39,12 @@ class RequestId:
         await self.app(scope, receive, send_with_id)
 
 
-class BodyLimit:
-    """Refuses a body over ``limit`` bytes: at once by its declared length, or while it comes in."""
+class BodyGuard:
+    """Refuses a body over ``limit`` bytes, and a multipart form that breaks off.
+
+    The length is checked at once if it is declared, and while the body comes in.  (The parser takes
+    a form without its end for a complete one.)
+    """
 
     def __init__(self, app: ASGIApp, limit: int) -> None:
         self.app = app
@@ -48,23 +54,36 @@ class BodyLimit:
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
-        declared = Headers(scope=scope).get("content-length", "")
+        headers = Headers(scope=scope)
+        declared = headers.get("content-length", "")
         if declared.isdecimal() and int(declared) > self.limit:
-            response = problem_response(Request(scope), self._error())
+            response = problem_response(Request(scope), self._too_large())
             await response(scope, receive, send)
             return
-        received = 0
+        ending = _form_ending(headers.get("content-type", ""))
+        received, tail = 0, b""
 
-        async def receive_counted() -> Message:
-            nonlocal received
+        async def receive_guarded() -> Message:
+            nonlocal received, tail
             message = await receive()
             if message["type"] == "http.request":
-                received += len(message.get("body", b""))
+                body = message.get("body", b"")
+                received += len(body)
                 if received > self.limit:
-                    raise self._error()
+                    raise self._too_large()
+                tail = (tail + body[-_TAIL:])[-_TAIL:]
+                if not message.get("more_body", False) and ending not in tail:
+                    raise InvalidForm("The multipart form breaks off.")
             return message
 
-        await self.app(scope, receive_counted, send)
+        await self.app(scope, receive_guarded, send)
 
-    def _error(self) -> TooLarge:
+    def _too_large(self) -> TooLarge:
         return TooLarge(f"The body is larger than {self.limit} bytes.")
+
+
+def _form_ending(content_type: str) -> bytes:
+    """What a multipart body ends with; empty for other bodies, or without a boundary."""
+    media_type, parameters = parse_options_header(content_type)
+    boundary = parameters.get(b"boundary", b"") if media_type == b"multipart/form-data" else b""
+    return b"--" + boundary + b"--" if boundary else b""

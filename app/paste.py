@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from app.align import AlignedFace, Matrix, bounds, warp
+from app.align import AlignedFace, Matrix, bounds, invert, warp
 from app.photo import Pixels
 
 FloatMap = NDArray[np.float32]
@@ -27,14 +27,13 @@ def paste(
     *,
     scale: int = 1,
     strength: float = 1.0,
-    feather: bool = True,
 ) -> Pixels:
     """Blend each face's ``crop`` into a copy of the photo, where its ``matrix`` says.
 
     The matrices belong to a photo ``scale`` times smaller.  Pixels outside of the faces' masks are
     those of the photo.  Where masks overlap, the higher one says how much of the photo is replaced,
     and each face weighs in by how near the pixel is to its middle, so that no seam lies between
-    neighbours.  ``feather=False`` replaces the crop's whole square (aligned pictures).
+    neighbours.
     """
     height, width = photo.shape[:2]
     # untouched pages of zeros cost nothing, so full-size maps are cheap
@@ -50,7 +49,7 @@ def paste(
         to_region = to_photo - np.array([[0, 0, x0], [0, 0, y0]])
         size = (x1 - x0, y1 - y0)
         pixels = warp(face.crop, to_region, size, border=cv2.BORDER_REPLICATE)
-        mask, share = _warp_masks(_masks(side) if feather else _whole(side), to_region, size)
+        mask, share = _warp_masks(_masks(side), to_region, size)
         total[region] += cv2.multiply(pixels, _per_channel(share), dtype=cv2.CV_32F)
         weight[region] += share
         np.maximum(cover[region], mask, out=cover[region])
@@ -61,6 +60,14 @@ def paste(
         amount = cover[region] * np.float32(strength)
         result[region] = _blend(photo[region], total[region], weight[region], amount)
     return result
+
+
+def replace_whole(photo: Pixels, crop: Pixels, *, strength: float = 1.0) -> Pixels:
+    """Blend a square photo with the restored crop that shows all of it (aligned pictures)."""
+    side = photo.shape[0]
+    flags = cv2.INTER_CUBIC if side > crop.shape[0] else cv2.INTER_AREA
+    resized = cv2.resize(crop, (side, side), interpolation=flags)
+    return np.asarray(cv2.addWeighted(photo, 1 - strength, resized, strength, 0), dtype=np.uint8)
 
 
 def _blend(photo: Pixels, total: FloatMap, weight: FloatMap, cover: FloatMap) -> Pixels:
@@ -79,8 +86,7 @@ def _per_channel(values: FloatMap) -> FloatMap:
 
 
 def _crop_to_photo(matrix: Matrix, scale: int) -> Matrix:
-    inverse = np.asarray(cv2.invertAffineTransform(matrix), dtype=np.float64)
-    inverse *= scale
+    inverse = invert(matrix) * scale
     inverse[:, 2] += (scale - 1) / 2  # pixel centres are whole numbers at both scales
     return inverse
 
@@ -111,8 +117,3 @@ def _masks(size: int) -> FloatMap:
     middle = np.exp(-(((position / (size - 1) - 0.5) / _DOMINANCE) ** 2) / 2)
     share = mask * (np.outer(middle, middle) + np.float32(1e-4))
     return np.stack([mask, share], axis=2).astype(np.float32)
-
-
-@lru_cache(maxsize=8)
-def _whole(size: int) -> FloatMap:
-    return np.ones((size, size, 2), np.float32)

@@ -5,22 +5,25 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Literal
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 from torch import nn
 
-from app.align import AlignedFace, align
+from app.align import AlignedFace, align, rescaled
 from app.decode import decode
 from app.detect import Face, detect
-from app.encode import EncodedPicture, encode
+from app.encode import EncodedPicture, check_encodable, encode, output_format
 from app.errors import NoFace, NotSquare
 from app.options import EnhanceOptions, FaceChoice
-from app.paste import paste
+from app.paste import paste, replace_whole
 from app.photo import Photo, Pixels
 from app.restore import Restorer
 from app.settings import Limits
+
+Reason = Literal["limit", "not selected"]
 
 
 @dataclass(frozen=True)
@@ -41,12 +44,14 @@ class FaceReport:
     face: Face
     """In pixels of the output picture."""
     restored: bool
-    reason: str | None
-    """Why a face was left as it was: ``limit``, ``not selected``, or None."""
+    reason: Reason | None
+    """Why a face was left as it was."""
 
 
 @dataclass(frozen=True)
 class FoundFaces:
+    model: str
+    """Name of the generator that they are aligned for."""
     photo: Photo
     reports: tuple[FaceReport, ...]
     aligned: tuple[AlignedFace, ...]
@@ -60,6 +65,7 @@ class FoundFaces:
 
 @dataclass(frozen=True)
 class Enhanced:
+    model: str
     picture: EncodedPicture
     width: int
     height: int
@@ -77,6 +83,11 @@ def find(
     start = time.perf_counter()
     max_pixels = min(limits.max_pixels, limits.max_output_pixels // options.upscale**2)
     photo = decode(data, max_pixels)
+    check_encodable(
+        output_format(photo, options.format),
+        photo.width * options.upscale,
+        photo.height * options.upscale,
+    )
     decoded = time.perf_counter()
     if options.aligned:
         faces = [_whole_picture(photo, restorer)]
@@ -93,7 +104,7 @@ def find(
         if report.restored
     )
     timings = Timings(decode=decoded - start, detect=time.perf_counter() - decoded)
-    return FoundFaces(photo, reports, aligned, timings)
+    return FoundFaces(restorer.name, photo, reports, aligned, timings)
 
 
 def finish(found: FoundFaces, restored: Sequence[Pixels], options: EnhanceOptions) -> Enhanced:
@@ -101,13 +112,10 @@ def finish(found: FoundFaces, restored: Sequence[Pixels], options: EnhanceOption
     start = time.perf_counter()
     faces = [replace(face, crop=crop) for face, crop in zip(found.aligned, restored, strict=True)]
     photo = upscaled(found.photo, options.upscale)
-    pixels = paste(
-        photo.pixels,
-        faces,
-        scale=options.upscale,
-        strength=options.strength,
-        feather=not options.aligned,
-    )
+    if options.aligned:
+        pixels = replace_whole(photo.pixels, restored[0], strength=options.strength)
+    else:
+        pixels = paste(photo.pixels, faces, scale=options.upscale, strength=options.strength)
     pasted = time.perf_counter()
     picture = encode(
         replace(photo, pixels=pixels),
@@ -116,6 +124,7 @@ def finish(found: FoundFaces, restored: Sequence[Pixels], options: EnhanceOption
         strip_metadata=options.strip_metadata,
     )
     return Enhanced(
+        found.model,
         picture,
         photo.width,
         photo.height,
@@ -140,8 +149,7 @@ def _whole_picture(photo: Photo, restorer: Restorer) -> Face:
     """A face that fills an aligned picture."""
     if photo.width != photo.height:
         raise NotSquare(f"The picture has {photo.width}x{photo.height} pixels.")
-    scale = photo.width / restorer.size
-    landmarks = (restorer.template + 0.5) * scale - 0.5
+    landmarks = rescaled(restorer.template, photo.width / restorer.size)
     box: NDArray[np.float32] = np.array([0, 0, photo.width, photo.height], dtype=np.float32)
     return Face(box=box, score=1.0, landmarks=landmarks.astype(np.float32))
 
@@ -159,7 +167,7 @@ def _select(
     else:
         wanted = set(range(limit))
 
-    def reason(i: int) -> str | None:
+    def reason(i: int) -> Reason | None:
         if i in wanted:
             return None
         return "limit" if choice == "all" else "not selected"
@@ -172,5 +180,5 @@ def _select(
 def _scaled(face: Face, scale: int) -> Face:
     if scale == 1:
         return face
-    landmarks = ((face.landmarks + 0.5) * scale - 0.5).astype(np.float32)
+    landmarks = rescaled(face.landmarks, scale).astype(np.float32)
     return replace(face, box=(face.box * scale).astype(np.float32), landmarks=landmarks)

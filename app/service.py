@@ -5,11 +5,14 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
+import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from enum import StrEnum
+from functools import partial
 
 from app.batch import FaceQueue, RestoredFace, Worker
 from app.errors import DeadlineExceeded, Unavailable
@@ -68,9 +71,7 @@ class Service:
     async def _load(self) -> None:
         start = time.perf_counter()
         try:
-            loaded = await asyncio.get_running_loop().run_in_executor(
-                self._pool, load, self.settings
-            )
+            loaded = await _in_daemon_thread(lambda: load(self.settings))
         except Exception as error:
             log.critical("cannot start: %s", error, exc_info=not isinstance(error, ValueError))
             self._failed = True
@@ -78,7 +79,11 @@ class Service:
             return
         queue = FaceQueue(self.settings.queue_faces)
         worker = Worker(
-            loaded.restorer, queue, max_batch=loaded.max_batch, max_wait=loaded.max_wait
+            loaded.restorer,
+            queue,
+            max_batch=loaded.max_batch,
+            max_wait=loaded.max_wait,
+            on_death=self._on_failure,
         )
         worker.start()
         self.running = Running(loaded, queue, worker)
@@ -107,6 +112,29 @@ class Service:
         )
         crops, found = await _restore(running.queue, found)
         return await loop.run_in_executor(self._pool, finish, found, crops, options)
+
+
+def _in_daemon_thread(work: Callable[[], Loaded]) -> asyncio.Future[Loaded]:
+    """Run in a thread that does not keep the process alive: a download may take very long."""
+    loop = asyncio.get_running_loop()
+    future: asyncio.Future[Loaded] = loop.create_future()
+
+    def settle(set_outcome: Callable[[], None]) -> None:
+        if not future.done():
+            set_outcome()
+
+    def run() -> None:
+        try:
+            result = work()
+        except Exception as error:  # noqa: BLE001  (it is the future's)
+            outcome: Callable[[], None] = partial(future.set_exception, error)
+        else:
+            outcome = partial(future.set_result, result)
+        with suppress(RuntimeError):  # the loop is closed: nobody waits any more
+            loop.call_soon_threadsafe(settle, outcome)
+
+    threading.Thread(target=run, name="gpen-load", daemon=True).start()
+    return future
 
 
 async def _restore(queue: FaceQueue, found: FoundFaces) -> tuple[list[Pixels], FoundFaces]:

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
 
-import httpx
+import httpx2
 import numpy as np
 import pytest
 import skimage
@@ -66,8 +66,8 @@ def _wait_until_healthy(server: Server) -> None:
     while time.monotonic() < deadline:
         if server.process.poll() is not None:
             break
-        with contextlib.suppress(httpx.TransportError):
-            if httpx.get(f"{server.url}/health").status_code == 200:
+        with contextlib.suppress(httpx2.TransportError):
+            if httpx2.get(f"{server.url}/health").status_code == 200:
                 return
         time.sleep(0.2)
     pytest.fail(f"the server did not become healthy:\n{server.log.read_text()}")

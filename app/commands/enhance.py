@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import argparse
+import errno
+import os
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -57,13 +59,13 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
                 help=f"{field.description} (default: {field.default})",
             )
     add_settings(parser, _SETTINGS)
-    parser.set_defaults(run=run, log_level="warning")
+    parser.set_defaults(run=run)
 
 
 def run(options: argparse.Namespace) -> int:
     """0 when every photo was written; 1, with a line for each that was not, otherwise."""
     settings = settings_from(options)
-    configure_logging(settings.log_level)
+    configure_logging(settings.log_level if "log_level" in settings.model_fields_set else "warning")
     try:
         chosen: dict[str, Any] = {
             name: getattr(options, name) for name in EnhanceOptions.model_fields
@@ -72,7 +74,7 @@ def run(options: argparse.Namespace) -> int:
     except ValidationError as error:
         return _fail(one_line(error))
     try:
-        work = _plan(options.input, options.output)
+        work = _plan(options.input, options.output, wanted.format)
     except OSError as error:
         return _fail(f"{error.filename}: {error.strerror}")
     if not work:
@@ -91,6 +93,9 @@ def run(options: argparse.Namespace) -> int:
         except (ServiceError, OSError) as error:
             failures += 1
             tqdm.write(f"{source}: {error}", file=sys.stderr)
+        except Exception as error:  # noqa: BLE001  (a bug on one photo must not cost the others)
+            failures += 1
+            tqdm.write(f"{source}: {type(error).__name__}: {error}", file=sys.stderr)
         else:
             tqdm.write(f"{target}: {faces} faces restored")
     return 1 if failures else 0
@@ -113,22 +118,34 @@ def enhance_file(
     return len(crops)
 
 
-def _plan(source: Path, target: Path) -> list[tuple[Path, Path]]:
+def _plan(source: Path, target: Path, wanted: OutputFormat) -> list[tuple[Path, Path]]:
     """Which photo is written where: a folder keeps its structure.  Raises FileNotFoundError.
 
-    BMP and TIFF are read, not written: their results are named ``.png``.
+    A name ends as its format does (BMP and TIFF are read, not written: their results are PNG);
+    where two photos would get the same name, the later one keeps its old suffix too.
     """
-    if source.is_dir():
-        photos = sorted(p for p in source.rglob("*") if p.suffix.lower() in SUFFIXES)
-        return [(photo, _writable(target / photo.relative_to(source))) for photo in photos]
     if not source.exists():
-        raise FileNotFoundError(2, "no such file or folder", str(source))
-    return [(source, _writable(target / source.name if target.is_dir() else target))]
+        raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT).lower(), str(source))
+    if not source.is_dir():
+        named = target / source.name if target.is_dir() else target
+        unwritten = named.suffix.lower() in SUFFIXES - _FORMATS.keys()
+        return [(source, _named(named, wanted) if target.is_dir() or unwritten else named)]
+    photos = sorted(p for p in source.rglob("*") if p.suffix.lower() in SUFFIXES)
+    targets: dict[Path, Path] = {}  # to source
+    for photo in photos:
+        place = target / photo.relative_to(source)
+        named = _named(place, wanted)
+        if named in targets:
+            named = place.with_name(place.name + named.suffix)
+        targets[named] = photo
+    return [(photo, named) for named, photo in targets.items()]
 
 
-def _writable(target: Path) -> Path:
-    unwritten = target.suffix.lower() in SUFFIXES - _FORMATS.keys()
-    return target.with_suffix(".png") if unwritten else target
+def _named(target: Path, wanted: OutputFormat) -> Path:
+    kept = _FORMATS.get(target.suffix.lower())
+    if kept is not None and wanted in ("same", kept):
+        return target
+    return target.with_suffix(".png" if wanted == "same" else f".{wanted}")
 
 
 def _fail(message: str) -> int:

@@ -103,3 +103,11 @@ def test_bounds_stay_inside() -> None:
     far_away = matrix_of(0, 1, 5000, -5000)
     assert bounds(far_away, (10, 10), 100, 80) == (99, 0, 100, 1)
     assert bounds(matrix_of(0, 1, 3, 4), (10, 10), 100, 80) == (2, 3, 14, 15)
+
+
+def test_a_photo_longer_than_opencv_warps() -> None:
+    photo = np.zeros((40, 40_000, 3), np.uint8)
+    photo[:, 35_000:] = 200
+    for scale in (0.1, 4.0):
+        crop = align(photo, (TEMPLATE - 127.5) * scale / 10 + [36_000, 20], TEMPLATE, 256).crop
+        assert (crop == 200).all()

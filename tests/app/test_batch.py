@@ -12,6 +12,8 @@ from numpy.typing import NDArray
 from app.batch import FaceQueue, RestoredFace, Worker
 from app.errors import RestorationFailed, Unavailable
 
+RAISES, LOSES, DIES = 66, 77, 88
+
 
 def crop(level: int) -> NDArray[np.uint8]:
     return np.full((2, 2, 3), level, np.uint8)
@@ -22,7 +24,7 @@ def levels(batch: list[Any]) -> list[int]:
 
 
 class Engine:
-    """Adds one to every level; holds each batch until released."""
+    """Adds one to every level; holds each batch until released; fails on some levels."""
 
     def __init__(self) -> None:
         self.batches: list[list[int]] = []
@@ -33,18 +35,23 @@ class Engine:
         self.batches.append([int(c[0, 0, 0]) for c in crops])
         self.entered.release()
         assert self.gate.wait(10)
-        if 66 in self.batches[-1]:
+        if RAISES in self.batches[-1]:
             raise RuntimeError("boom")
-        if 77 in self.batches[-1]:
+        if DIES in self.batches[-1]:
+            raise SystemExit
+        if LOSES in self.batches[-1]:
             return crops[:-1]
         return crops + np.uint8(1)
 
 
-def started(engine: Engine, *, max_batch: int = 4, limit: int = 100) -> tuple[FaceQueue, Worker]:
+def started(
+    engine: Engine, *, max_batch: int = 4, limit: int = 100
+) -> tuple[FaceQueue, Worker, threading.Event]:
     queue = FaceQueue(limit)
-    worker = Worker(engine, queue, max_batch=max_batch, max_wait=0)
+    died = threading.Event()
+    worker = Worker(engine, queue, max_batch=max_batch, max_wait=0, on_death=died.set)
     worker.start()
-    return queue, worker
+    return queue, worker, died
 
 
 def result(future: Future[RestoredFace]) -> int:
@@ -98,7 +105,7 @@ def test_cancelled_faces_cost_nothing() -> None:
 def test_results_go_to_their_own_futures_whatever_the_batches() -> None:
     engine = Engine()
     engine.gate.set()
-    queue, worker = started(engine)
+    queue, worker, _died = started(engine)
     futures = [queue.put([crop(10 * r + i) for i in range(r % 5)]) for r in range(20)]
     for r, faces in enumerate(futures):
         assert [result(f) for f in faces] == [10 * r + i + 1 for i in range(r % 5)]
@@ -108,7 +115,7 @@ def test_results_go_to_their_own_futures_whatever_the_batches() -> None:
 
 def test_faces_that_come_while_the_device_is_busy_share_a_batch() -> None:
     engine = Engine()
-    queue, worker = started(engine)
+    queue, worker, _died = started(engine)
     first = queue.put([crop(1)])
     engine.entered.acquire()
     others = [queue.put([crop(level)])[0] for level in (2, 3, 4, 5, 6)]
@@ -118,36 +125,69 @@ def test_faces_that_come_while_the_device_is_busy_share_a_batch() -> None:
     worker.stop()
 
 
-@pytest.mark.parametrize("bad", [66, 77], ids=["raises", "loses a face"])
-def test_a_failing_batch_fails_its_own_faces_only(
+@pytest.mark.parametrize("bad", [RAISES, LOSES], ids=["raises", "loses a face"])
+def test_a_face_that_cannot_be_restored_fails_alone(
     bad: int, caplog: pytest.LogCaptureFixture
 ) -> None:
     engine = Engine()
-    queue, worker = started(engine, max_batch=2)
+    queue, worker, died = started(engine, max_batch=2)
     busy = queue.put([crop(1)])
     engine.entered.acquire()
     futures = [queue.put([crop(level)])[0] for level in (bad, 2, 3, 4)]
     engine.gate.set()
     assert result(busy[0]) == 2
-    for future in futures[:2]:
-        with pytest.raises(RestorationFailed):
-            future.result(10)
-    assert [result(f) for f in futures[2:]] == [4, 5]
+    with pytest.raises(RestorationFailed):
+        futures[0].result(10)
+    assert [result(f) for f in futures[1:]] == [3, 4, 5]
     assert worker.alive
     assert "batch of 2 faces failed" in caplog.text
     worker.stop()
+    assert not died.is_set()
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+@pytest.mark.parametrize("max_batch", [1, 4])
+def test_when_the_worker_dies_nobody_waits_in_vain(max_batch: int) -> None:
+    engine = Engine()
+    queue, worker, died = started(engine, max_batch=max_batch)
+    busy = queue.put([crop(1)])
+    engine.entered.acquire()
+    futures = queue.put([crop(RAISES), crop(DIES), crop(2), crop(3), crop(4), crop(5)])
+    engine.gate.set()
+    assert result(busy[0]) == 2
+    for future in futures:
+        with pytest.raises((RestorationFailed, Unavailable)):
+            future.result(10)
+    assert died.wait(10)
+    worker.stop()
+    assert not worker.alive
+    with pytest.raises(Unavailable):
+        queue.put([crop(1)])
+
+
+def test_cancelled_faces_make_room() -> None:
+    queue = FaceQueue(4)
+    given_up = queue.put([crop(0), crop(1)])
+    queue.put([crop(2), crop(3)])
+    assert given_up[1].cancel()
+    queue.put([crop(4)])
+    assert len(queue) == 4
+    assert levels(queue.take(9, 0)) == [0, 2, 4, 3]
 
 
 def test_stopping_finishes_the_batch_at_hand_and_fails_the_rest() -> None:
     engine = Engine()
-    queue, worker = started(engine, max_batch=1)
+    queue, worker, died = started(engine, max_batch=1)
     running, waiting = queue.put([crop(1), crop(2)])
     engine.entered.acquire()
-    threading.Timer(0.1, engine.gate.set).start()
-    worker.stop()
-    assert result(running) == 2
+    stopping = threading.Thread(target=worker.stop)
+    stopping.start()
     with pytest.raises(Unavailable):
-        waiting.result(0)
+        waiting.result(10)
+    engine.gate.set()
+    stopping.join(10)
+    assert result(running) == 2
+    assert not died.is_set()
     with pytest.raises(Unavailable):
         queue.put([crop(3)])
 
@@ -155,7 +195,7 @@ def test_stopping_finishes_the_batch_at_hand_and_fails_the_rest() -> None:
 def test_many_threads_lose_and_mix_nothing() -> None:
     engine = Engine()
     engine.gate.set()
-    queue, worker = started(engine, max_batch=8, limit=10_000)
+    queue, worker, _died = started(engine, max_batch=8, limit=10_000)
     wrong: list[int] = []
 
     def client(seed: int) -> None:

@@ -1,10 +1,11 @@
 """Every kind of picture, and every kind of thing that is none."""
 
+import struct
 from io import BytesIO
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import ExifTags, Image
 
 from app.decode import decode
 from app.errors import BrokenPicture, TooLarge, UnsupportedPicture
@@ -199,3 +200,39 @@ def test_a_picture_at_the_limit_is_read() -> None:
     assert (photo.width, photo.height) == (20, 10)
     with pytest.raises(TooLarge, match="20x10"):
         decode(encoded(gradient(20, 10), "PNG"), max_pixels=199)
+
+
+@pytest.mark.parametrize("file_format", ["JPEG", "PNG", "WEBP", "TIFF"])
+def test_exif_is_kept_from_every_format(file_format: str) -> None:
+    exif = Image.Exif()
+    exif[ExifTags.Base.Make] = "A camera"
+    exif[ExifTags.Base.Orientation] = 6
+    exif.get_ifd(ExifTags.IFD.Exif)[ExifTags.Base.DateTimeOriginal] = "2020:01:02 03:04:05"
+    exif.get_ifd(ExifTags.IFD.Exif)[ExifTags.Base.ExifImageWidth] = 24
+    exif.get_ifd(ExifTags.IFD.GPSInfo)[ExifTags.GPS.GPSLatitudeRef] = "N"
+    stored = Image.Exif()
+    stored.load(exif.tobytes())  # only so does Pillow write sub-directories to TIFF
+    photo = decode(encoded(gradient(), file_format, exif=stored), LIMIT)
+    assert (photo.width, photo.height) == (16, 24)
+    kept = Image.Exif()
+    kept.load(photo.exif)
+    details = kept.get_ifd(ExifTags.IFD.Exif)
+    assert kept[ExifTags.Base.Make] == "A camera"
+    assert details[ExifTags.Base.DateTimeOriginal] == "2020:01:02 03:04:05"
+    assert ExifTags.Base.ExifImageWidth not in details
+    assert kept.get_ifd(ExifTags.IFD.GPSInfo)[ExifTags.GPS.GPSLatitudeRef] == "N"
+    assert not {*kept} & {ExifTags.Base.Orientation, ExifTags.Base.ImageWidth, 273}
+
+
+def test_a_tag_of_the_wrong_type_does_not_cost_the_orientation() -> None:
+    """ImageWidth as text, which Pillow cannot write back."""
+    entries = [(0x0100, 2, 4, b"abc\0"), (0x0112, 3, 1, struct.pack("<HH", 6, 0))]
+    ifd = struct.pack("<H", len(entries))
+    for tag, kind, count, value in entries:
+        ifd += struct.pack("<HHI", tag, kind, count) + value
+    exif = b"Exif\0\0II*\0" + struct.pack("<I", 8) + ifd + bytes(4)
+    assert decode(encoded(gradient(), "JPEG", exif=exif), LIMIT).pixels.shape == (24, 16, 3)
+
+
+def test_no_exif_stays_none() -> None:
+    assert decode(encoded(gradient(), "TIFF"), LIMIT).exif == b""

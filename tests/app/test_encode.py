@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from app.encode import encode, output_format
+from app.encode import EncodedFormat, check_encodable, encode, output_format
+from app.errors import TooLarge
 from app.photo import Photo
 
 EXIF = Image.Exif()
@@ -86,3 +87,23 @@ def test_grey_stays_grey(alpha: np.ndarray | None, mode: str) -> None:
     )
     assert image.mode == mode
     np.testing.assert_array_equal(np.asarray(image.getchannel("L")), grey[..., 0])
+
+
+@pytest.mark.parametrize(("file_format", "longest"), [("webp", 16_383), ("jpeg", 65_500)])
+def test_formats_have_a_longest_side(file_format: EncodedFormat, longest: int) -> None:
+    wide = replace(PHOTO, pixels=np.zeros((1, longest, 3), np.uint8))
+    check_encodable(file_format, longest, 1)
+    encode(wide, file_format, 90, strip_metadata=True)
+    check_encodable("png", longest + 1, 1)
+    with pytest.raises(TooLarge, match=str(longest)):
+        check_encodable(file_format, 1, longest + 1)
+
+
+def test_exif_that_jpeg_has_no_room_for_is_dropped() -> None:
+    exif = Image.Exif()
+    exif[0x010E] = "x" * 70_000
+    photo = replace(PHOTO, exif=exif.tobytes())
+    jpeg = decoded(encode(photo, "jpeg", 90, strip_metadata=False).data)
+    assert not jpeg.getexif()
+    png = decoded(encode(photo, "png", 90, strip_metadata=False).data)
+    assert len(png.getexif()[0x010E]) == 70_000

@@ -57,7 +57,7 @@ def test_a_folder(
 @pytest.mark.parametrize(
     ("arguments", "told"),
     [
-        (["-i", "nowhere.jpg", "-o", "x.jpg"], "nowhere.jpg: no such file or folder"),
+        (["-i", "nowhere.jpg", "-o", "x.jpg"], "nowhere.jpg: no such file or directory"),
         (["-i", ".", "-o", "x", "--strength", "2"], "strength: "),
         (["-i", "{empty}", "-o", "x"], "no photos in"),
         (["-i", "{photo}", "-o", "x", "--device", "cuda:99"], "cuda:99"),

@@ -6,7 +6,7 @@ import pytest
 from numpy.typing import NDArray
 
 from app.align import AlignedFace, align, similarity
-from app.paste import paste
+from app.paste import paste, replace_whole
 from model.templates import landmark_template
 
 TEMPLATE = landmark_template("gpen", 256)
@@ -123,19 +123,22 @@ def test_pasting_into_an_enlarged_photo(scale: int) -> None:
     assert difference.max() <= 2
 
 
-def test_without_feather_the_whole_square_is_replaced() -> None:
-    photo = noise(256, 256)
-    crop = noise(256, 256, seed=1)
-    identity = np.array([[1.0, 0, 0], [0, 1, 0]])
-    result = paste(photo, [AlignedFace(crop, identity)], feather=False)
-    np.testing.assert_array_equal(result, crop)
+@pytest.mark.parametrize("side", [100, 256, 1024])
+def test_an_aligned_picture_is_replaced_to_its_very_border(side: int) -> None:
+    result = replace_whole(
+        np.zeros((side, side, 3), np.uint8), np.full((256, 256, 3), 200, np.uint8)
+    )
+    assert result.shape == (side, side, 3)
+    assert (result == 200).all()
 
 
 def test_rounding_not_truncation() -> None:
-    photo = np.full((256, 256, 3), 100, np.uint8)
-    face = AlignedFace(np.full((256, 256, 3), 101, np.uint8), np.eye(3)[:2])
-    assert (paste(photo, [face], strength=0.6, feather=False) == 101).all()
-    assert (paste(photo, [face], strength=0.4, feather=False) == 100).all()
+    photo, crop = (np.full((256, 256, 3), level, np.uint8) for level in (100, 101))
+    assert (replace_whole(photo, crop, strength=0.6) == 101).all()
+    assert (replace_whole(photo, crop, strength=0.4) == 100).all()
+    face = flat_face(landmarks_at(128, 128, 1), 101)
+    assert paste(photo, [face], strength=0.6)[128, 128, 0] == 101
+    assert paste(photo, [face], strength=0.4)[128, 128, 0] == 100
 
 
 def test_pasting_is_ten_times_faster_than_the_published_helper() -> None:

@@ -1,0 +1,187 @@
+"""States that a healthy server does not show: starting, full, failed, and a bug."""
+
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import httpx2
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from starlette.testclient import TestClient
+
+from app import service
+from app.load import Loaded, load
+from app.main import create_app
+from app.settings import Settings
+from tests.conftest import encode_png
+
+
+@pytest.fixture(scope="module")
+def loaded() -> Loaded:
+    return load(Settings(model="gpen-starter-256"))
+
+
+class Restorer:
+    """Everything of the real one, but the work is done by ``restore``."""
+
+    def __init__(self, loaded: Loaded, restore: Callable[[Any], Any]) -> None:
+        self._real, self._restore = loaded.restorer, restore
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._real, name)
+
+    def __call__(self, crops: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        result: NDArray[np.uint8] = self._restore(crops)
+        return result
+
+
+@contextmanager
+def running(
+    monkeypatch: pytest.MonkeyPatch, work: Callable[[Settings], Loaded], **settings: Any
+) -> Iterator[tuple[TestClient, threading.Event]]:
+    """The application with another ``load``, and an event: the process would have ended."""
+    monkeypatch.setattr(service, "load", work)
+    ended = threading.Event()
+    app = create_app(Settings(model="gpen-starter-256", **settings), on_failure=ended.set)
+    with TestClient(app, raise_server_exceptions=False) as client:
+        yield client, ended
+
+
+def with_restorer(loaded: Loaded, restore: Callable[[Any], Any]) -> Callable[[Settings], Loaded]:
+    replaced: Any = Restorer(loaded, restore)
+    return lambda _: Loaded(replaced, loaded.detector, max_batch=4, max_wait=0)
+
+
+def wait_for(client: TestClient, status: str) -> httpx2.Response:
+    deadline = time.monotonic() + 30
+    while (answer := client.get("/health")).json()["status"] != status:
+        assert time.monotonic() < deadline, answer.text
+        time.sleep(0.02)
+    return answer
+
+
+def post(client: TestClient, data: bytes) -> httpx2.Response:
+    return client.post("/enhance", files={"file": data})
+
+
+def test_while_loading_all_but_liveness_is_503(
+    monkeypatch: pytest.MonkeyPatch, loaded: Loaded, astronaut_png: bytes
+) -> None:
+    gate = threading.Event()
+
+    def slow(_: Settings) -> Loaded:
+        assert gate.wait(30)
+        return loaded
+
+    with running(monkeypatch, slow) as (client, ended):
+        assert client.get("/health").status_code == 503
+        assert client.get("/health").json()["status"] == "starting"
+        assert client.get("/health/ready").status_code == 503
+        assert client.get("/health/live").status_code == 200
+        refused = post(client, astronaut_png)
+        assert refused.status_code == 503
+        assert refused.headers["retry-after"].isdecimal()
+        gate.set()
+        assert wait_for(client, "ok").status_code == 200
+        assert post(client, astronaut_png).status_code == 200
+        assert not ended.is_set()
+
+
+def test_loading_that_never_ends_does_not_hold_up_the_end(
+    monkeypatch: pytest.MonkeyPatch, loaded: Loaded
+) -> None:
+    gate = threading.Event()
+
+    def endless(_: Settings) -> Loaded:
+        gate.wait(60)
+        return loaded
+
+    start = time.monotonic()
+    with running(monkeypatch, endless):
+        pass
+    assert time.monotonic() - start < 10
+    gate.set()
+
+
+def test_loading_that_fails_ends_the_process(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def fail(_: Settings) -> Loaded:
+        raise ValueError("no such weights")
+
+    with running(monkeypatch, fail) as (client, ended):
+        assert wait_for(client, "failed").status_code == 503
+        assert ended.wait(10)
+        assert "cannot start: no such weights" in caplog.text
+
+
+def test_a_bug_is_a_500_that_says_nothing_internal(
+    monkeypatch: pytest.MonkeyPatch, loaded: Loaded, astronaut_png: bytes
+) -> None:
+    def fail(_: Any) -> Any:
+        raise RuntimeError("secret")
+
+    with running(monkeypatch, with_restorer(loaded, fail)) as (client, ended):
+        wait_for(client, "ok")
+        answer = post(client, astronaut_png)
+        assert answer.status_code == 500
+        assert answer.json()["title"] == "Restoration failed"
+        monkeypatch.setattr(service, "finish", fail)
+        monkeypatch.setattr(service, "_restore", fail)
+        answer = post(client, astronaut_png)
+        assert answer.status_code == 500
+        assert answer.headers["content-type"] == "application/problem+json"
+        assert answer.headers["x-request-id"] == answer.json()["request_id"]
+        assert "secret" not in answer.text
+        assert not ended.is_set()
+
+
+def test_a_full_queue_is_503_and_a_deadline_504(
+    monkeypatch: pytest.MonkeyPatch, loaded: Loaded, astronaut: NDArray[np.uint8]
+) -> None:
+    gate = threading.Event()
+
+    def held(crops: Any) -> Any:
+        assert gate.wait(30)
+        return crops
+
+    one, two = encode_png(astronaut), encode_png(np.hstack([astronaut, astronaut]))
+    limits = {"queue_faces": 2, "max_faces": 2, "request_timeout_s": 5}
+    with running(monkeypatch, with_restorer(loaded, held), **limits) as (client, _):
+        wait_for(client, "ok")
+        statuses: list[int] = []
+        crowd = [
+            threading.Thread(target=lambda: statuses.append(post(client, two).status_code))
+            for _ in range(2)
+        ]
+        for thread in crowd:
+            thread.start()
+        deadline = time.monotonic() + 4
+        while client.get("/health").json()["queue"]["faces"] < 2 and time.monotonic() < deadline:
+            time.sleep(0.02)
+        refused = post(client, one)
+        assert refused.status_code == 503
+        assert refused.headers["retry-after"].isdecimal()
+        for thread in crowd:
+            thread.join(20)
+        assert statuses == [504, 504]
+        gate.set()
+        assert post(client, one).status_code == 200
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+def test_a_dead_worker_ends_the_process(
+    monkeypatch: pytest.MonkeyPatch, loaded: Loaded, astronaut_png: bytes
+) -> None:
+    def die(_: Any) -> Any:
+        raise SystemExit
+
+    with running(monkeypatch, with_restorer(loaded, die)) as (client, ended):
+        wait_for(client, "ok")
+        assert post(client, astronaut_png).status_code == 500
+        assert ended.wait(10)
+        assert wait_for(client, "failed").status_code == 503
+        assert post(client, astronaut_png).status_code == 503
