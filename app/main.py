@@ -13,6 +13,7 @@ from fastapi import FastAPI
 
 from app import problems
 from app.api import router
+from app.drain import sigterm_drains
 from app.log import configure_logging
 from app.middleware import BodyGuard, RequestId
 from app.service import Service
@@ -42,7 +43,8 @@ def create_app(settings: Settings, on_failure: Callable[[], None] = exit_soon) -
         service = Service(settings, on_failure)
         app.state.service = service
         service.start()
-        yield
+        with sigterm_drains(settings.drain_s, service.drain):
+            yield
         await service.stop()
 
     app = FastAPI(

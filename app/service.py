@@ -48,6 +48,7 @@ class Service:
         self.settings = settings
         self.running: Running | None = None
         self._failed = False
+        self._draining = False
         self._on_failure = on_failure
         self._pool = ThreadPoolExecutor(os.cpu_count() or 1, thread_name_prefix="gpen-cpu")
         self._loading: asyncio.Task[None] | None = None
@@ -56,7 +57,13 @@ class Service:
     def status(self) -> Status:
         if self._failed or (self.running is not None and not self.running.worker.alive):
             return Status.FAILED
+        if self._draining:
+            return Status.DRAINING
         return Status.STARTING if self.running is None else Status.OK
+
+    def drain(self) -> None:
+        """From now on ``status`` is ``draining``; requests are still served."""
+        self._draining = True
 
     def start(self) -> None:
         self._loading = asyncio.get_running_loop().create_task(self._load())
@@ -97,7 +104,7 @@ class Service:
 
     async def enhance(self, data: bytes, options: EnhanceOptions, seconds: float) -> Enhanced:
         """Restore a photo.  Raises ServiceError, DeadlineExceeded after ``seconds``."""
-        if self.running is None or self.status is not Status.OK:
+        if self.running is None or self.status not in (Status.OK, Status.DRAINING):
             raise Unavailable(f"The service is {self.status}.", retry_after=5)
         try:
             async with asyncio.timeout(seconds):

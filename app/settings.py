@@ -63,6 +63,9 @@ class Settings(BaseSettings):
     min_face: float = Field(24, gt=0, description="smallest face, pixels")
     detection_threshold: float = Field(0.9, gt=0, lt=1, description="confidence of a face")
     request_timeout_s: float = Field(30, gt=0, le=3600, description="seconds for a request")
+    drain_s: float = Field(
+        10, ge=0, le=3600, description="seconds of service after SIGTERM, /health being 503"
+    )
 
     @model_validator(mode="after")
     def _queue_holds_a_photo(self) -> Self:

@@ -46,7 +46,7 @@ def serving(log: Path, **environment: str) -> Iterator[Server]:
             stdout=output,
             stderr=subprocess.STDOUT,
             cwd=REPOSITORY,
-            env={**os.environ, "GPEN_LOG_LEVEL": "debug", **environment},
+            env={**os.environ, "GPEN_LOG_LEVEL": "debug", "GPEN_DRAIN_S": "0", **environment},
         )
     server = Server(f"http://127.0.0.1:{port}", process, log)
     try:

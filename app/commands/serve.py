@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import argparse
+import math
+import signal
+import sys
 
 import uvicorn
 
@@ -22,11 +25,14 @@ def run(options: argparse.Namespace) -> int:
 
     settings = settings_from(options)
     configure_logging(settings.log_level)
+    # uvicorn raises the signal that ended it once more, for whoever had a handler before
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     uvicorn.run(
         create_app(settings),
         host=settings.host,
         port=settings.port,
         log_config=None,  # ours
         access_log=settings.log_level == "debug",
+        timeout_graceful_shutdown=math.ceil(settings.request_timeout_s) + 1,
     )
     return 0
