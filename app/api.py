@@ -29,6 +29,7 @@ _PROBLEMS: dict[int | str, dict[str, Any]] = {
     }
     for status, description in {
         400: "No multipart form, or a broken one",
+        401: "Wrong or missing API key, where keys are set",
         413: "Too many bytes, or too many pixels in or out",
         415: "Not a picture this service reads",
         422: "No file, an option out of range, a broken picture, or no face with require_face",

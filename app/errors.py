@@ -27,6 +27,18 @@ class InvalidForm(ServiceError):
     slug = "invalid-form"
 
 
+class Unauthorized(ServiceError):
+    """Wrong or missing API key."""
+
+    status = 401
+    title = "Unauthorized"
+    slug = "unauthorized"
+
+    @property
+    def headers(self) -> dict[str, str]:
+        return {"WWW-Authenticate": 'Bearer realm="gpen"'}
+
+
 class TooLarge(ServiceError):
     """Too many bytes, or too many pixels in or out."""
 

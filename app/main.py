@@ -14,6 +14,7 @@ from fastapi import FastAPI
 from app import problems
 from app.api import router
 from app.drain import sigterm_drains
+from app.keys import ApiKeys
 from app.log import configure_logging
 from app.middleware import BodyGuard, RequestId
 from app.service import Service
@@ -56,6 +57,8 @@ def create_app(settings: Settings, on_failure: Callable[[], None] = exit_soon) -
     app.include_router(router)
     problems.install(app)
     app.add_middleware(BodyGuard, limit=settings.max_upload_bytes + _FORM_OVERHEAD)
+    if settings.keys:
+        app.add_middleware(ApiKeys, keys=settings.keys)
     app.add_middleware(RequestId)  # outermost
     return app
 

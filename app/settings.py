@@ -8,11 +8,25 @@ from pathlib import Path
 from typing import Annotated, Literal, Self
 
 import platformdirs
-from pydantic import AfterValidator, Field, PositiveInt, ValidationError, model_validator
+from pydantic import (
+    AfterValidator,
+    Field,
+    PositiveInt,
+    SecretStr,
+    ValidationError,
+    model_validator,
+)
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 _BUNDLED_WEIGHTS = Path(__file__).resolve().parent.parent / "weights"
+_SHORTEST_KEY = 16
 _PILLOW_LIMIT = 178_000_000  # above, Pillow itself takes a picture for a decompression bomb
+
+
+def _file(path: Path) -> Path:
+    if not path.is_file():
+        raise ValueError(f"there is no file {path}")
+    return path
 
 
 def _folder(path: Path) -> Path:
@@ -62,6 +76,11 @@ class Settings(BaseSettings):
     max_output_pixels: PositiveInt = Field(160_000_000, description="pixels of a result")
     min_face: float = Field(24, gt=0, description="smallest face, pixels")
     detection_threshold: float = Field(0.9, gt=0, lt=1, description="confidence of a face")
+    api_keys: SecretStr = Field(SecretStr(""), description="keys that get in, comma-separated")
+    api_keys_file: Annotated[Path, AfterValidator(_file)] | None = Field(
+        None, description="file of keys, one a line"
+    )
+
     request_timeout_s: float = Field(30, gt=0, le=3600, description="seconds for a request")
     drain_s: float = Field(
         10, ge=0, le=3600, description="seconds of service after SIGTERM, /health being 503"
@@ -76,6 +95,14 @@ class Settings(BaseSettings):
             )
         return self
 
+    @model_validator(mode="after")
+    def _keys_are_keys(self) -> Self:
+        if (self.api_keys.get_secret_value() or self.api_keys_file is not None) and not self.keys:
+            raise ValueError("API keys are wanted, but none is given: nobody would be kept out")
+        if any(len(key) < _SHORTEST_KEY or not key.isascii() for key in self.keys):
+            raise ValueError(f"an API key has at least {_SHORTEST_KEY} ASCII characters")
+        return self
+
     @property
     def limits(self) -> Limits:
         return Limits(
@@ -85,6 +112,14 @@ class Settings(BaseSettings):
             self.min_face,
             self.detection_threshold,
         )
+
+    @property
+    def keys(self) -> tuple[str, ...]:
+        """Keys from both places; none means that everybody gets in.  Raises OSError."""
+        listed = [key.strip() for key in self.api_keys.get_secret_value().split(",")]
+        if self.api_keys_file is not None:
+            listed += [line.strip() for line in self.api_keys_file.read_text().splitlines()]
+        return tuple(key for key in listed if key)
 
     @property
     def max_upload_bytes(self) -> int:
