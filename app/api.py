@@ -9,10 +9,11 @@ from importlib.metadata import version
 from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Form, Header, UploadFile
+from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from pydantic import BaseModel, ConfigDict, Field
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
-from starlette.responses import Response
+from starlette.responses import PlainTextResponse, Response
 
 from app.errors import InvalidRequest, TooLarge
 from app.options import EnhanceOptions
@@ -227,3 +228,10 @@ async def ready(request: Request, response: Response) -> HealthModel:
 async def live() -> dict[str, str]:
     """For liveness probes: the event loop answers."""
     return {"status": "alive"}
+
+
+@router.get("/metrics", response_class=PlainTextResponse)
+async def metrics(request: Request) -> Response:
+    """For Prometheus."""
+    registry = request.app.state.metrics.registry
+    return Response(generate_latest(registry), media_type=CONTENT_TYPE_LATEST)

@@ -38,11 +38,13 @@ class _Job:
 class FaceQueue:
     """First come, first served among requests, but one face of each in turn.
 
-    So a selfie behind a crowd waits for one batch, not for the crowd.
+    So a selfie behind a crowd waits for one batch, not for the crowd.  ``limit`` is in faces;
+    ``on_drop`` is told how many cancelled ones were taken out.
     """
 
-    def __init__(self, limit: int) -> None:
+    def __init__(self, limit: int, on_drop: Callable[[int], None] = lambda _faces: None) -> None:
         self.limit = limit
+        self._on_drop = on_drop
         self._requests: deque[deque[_Job]] = deque()
         self._faces = 0
         self._closed = False
@@ -91,12 +93,15 @@ class FaceQueue:
                 self._requests.append(jobs)
             if job.future.set_running_or_notify_cancel():
                 batch.append(job)
+            else:
+                self._on_drop(1)
         return batch
 
     def _drop_cancelled(self) -> None:
         waiting = (deque(j for j in jobs if not j.future.cancelled()) for jobs in self._requests)
         self._requests = deque(jobs for jobs in waiting if jobs)
-        self._faces = sum(map(len, self._requests))
+        before, self._faces = self._faces, sum(map(len, self._requests))
+        self._on_drop(before - self._faces)
 
     def close(self) -> None:
         """Refuse new faces; those that wait fail with Unavailable."""
@@ -112,7 +117,7 @@ class Worker:
     """The thread that owns the device.
 
     ``restore`` is called with (N, size, size, 3), N at most ``max_batch``; ``on_death`` when the
-    thread ends without having been stopped.
+    thread ends without having been stopped; ``on_batch`` with faces and seconds of each batch.
     """
 
     def __init__(
@@ -123,12 +128,14 @@ class Worker:
         max_batch: int,
         max_wait: float,
         on_death: Callable[[], None],
+        on_batch: Callable[[int, float], None] = lambda _faces, _seconds: None,
     ) -> None:
         self._restore = restore
         self._queue = queue
         self._max_batch = max_batch
         self._max_wait = max_wait
         self._on_death = on_death
+        self._on_batch = on_batch
         self._stopping = False
         self._thread = threading.Thread(target=self._run, name="gpen-worker", daemon=True)
 
@@ -175,8 +182,9 @@ class Worker:
             _fail(batch)
             raise
         else:
-            milliseconds = (time.perf_counter() - started) * 1000
-            log.debug("restored a batch of %d faces in %.0f ms", len(batch), milliseconds)
+            seconds = time.perf_counter() - started
+            log.debug("restored a batch of %d faces in %.0f ms", len(batch), seconds * 1000)
+            self._on_batch(len(batch), seconds)
             for job, crop in zip(batch, restored, strict=True):
                 job.future.set_result(RestoredFace(crop, started))
 

@@ -16,6 +16,7 @@ from app.api import router
 from app.drain import sigterm_drains
 from app.keys import ApiKeys
 from app.log import configure_logging
+from app.metrics import CountRequests, Metrics
 from app.middleware import BodyGuard, RequestId
 from app.service import Service
 from app.settings import Settings, read_settings
@@ -38,10 +39,11 @@ def exit_soon() -> None:
 
 def create_app(settings: Settings, on_failure: Callable[[], None] = exit_soon) -> FastAPI:
     """The application.  Nothing is loaded before it starts up."""
+    metrics = Metrics()
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        service = Service(settings, on_failure)
+        service = Service(settings, metrics, on_failure)
         app.state.service = service
         service.start()
         with sigterm_drains(settings.drain_s, service.drain):
@@ -54,11 +56,13 @@ def create_app(settings: Settings, on_failure: Callable[[], None] = exit_soon) -
         version=version("gpen-portrait"),
         lifespan=lifespan,
     )
+    app.state.metrics = metrics
     app.include_router(router)
     problems.install(app)
     app.add_middleware(BodyGuard, limit=settings.max_upload_bytes + _FORM_OVERHEAD)
     if settings.keys:
         app.add_middleware(ApiKeys, keys=settings.keys)
+    app.add_middleware(CountRequests, metrics=metrics)
     app.add_middleware(RequestId)  # outermost
     return app
 

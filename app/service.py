@@ -17,6 +17,7 @@ from functools import partial
 from app.batch import FaceQueue, RestoredFace, Worker
 from app.errors import DeadlineExceeded, Unavailable
 from app.load import Loaded, load
+from app.metrics import Metrics
 from app.options import EnhanceOptions
 from app.photo import Pixels
 from app.pipeline import Enhanced, FoundFaces, find, finish
@@ -44,8 +45,11 @@ class Running:
 class Service:
     """Loads in the background, so that ``/health`` answers from the first moment."""
 
-    def __init__(self, settings: Settings, on_failure: Callable[[], None]) -> None:
+    def __init__(
+        self, settings: Settings, metrics: Metrics, on_failure: Callable[[], None]
+    ) -> None:
         self.settings = settings
+        self.metrics = metrics
         self.running: Running | None = None
         self._failed = False
         self._draining = False
@@ -84,13 +88,15 @@ class Service:
             self._failed = True
             self._on_failure()
             return
-        queue = FaceQueue(self.settings.queue_faces)
+        queue = FaceQueue(self.settings.queue_faces, on_drop=self.metrics.dropped.inc)
+        self.metrics.watch_queue(queue.__len__, queue.limit)
         worker = Worker(
             loaded.restorer,
             queue,
             max_batch=loaded.max_batch,
             max_wait=loaded.max_wait,
             on_death=self._on_failure,
+            on_batch=self.metrics.observe_batch,
         )
         worker.start()
         self.running = Running(loaded, queue, worker)
@@ -118,6 +124,10 @@ class Service:
             self._pool, find, data, options, self.settings.limits, loaded.detector, loaded.restorer
         )
         crops, found = await _restore(running.queue, found)
+        if crops:
+            self.metrics.queue_seconds.observe(found.timings.queue)
+        for report in found.reports:
+            self.metrics.faces.labels(report.reason or "restored").inc()
         return await loop.run_in_executor(self._pool, finish, found, crops, options)
 
 

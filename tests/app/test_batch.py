@@ -94,11 +94,13 @@ def test_a_batch_waits_to_fill_but_no_longer_than_told() -> None:
 
 
 def test_cancelled_faces_cost_nothing() -> None:
-    queue = FaceQueue(10)
+    dropped: list[int] = []
+    queue = FaceQueue(10, on_drop=dropped.append)
     first = queue.put([crop(0), crop(1)])
     queue.put([crop(2)])
     assert first[0].cancel()
     assert levels(queue.take(4, 0)) == [2, 1]
+    assert dropped == [1]
     assert not first[1].cancel()  # running
 
 

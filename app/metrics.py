@@ -1,0 +1,91 @@
+"""What one can see: Prometheus metrics of one application, and where requests are counted."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+
+from prometheus_client import (
+    CollectorRegistry,
+    Counter,
+    Gauge,
+    Histogram,
+    PlatformCollector,
+    ProcessCollector,
+)
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+_SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
+_FACES = (1, 2, 4, 8, 16, 32, 64)
+_UNKNOWN = "unknown"  # label for paths that are no routes: theirs are without number
+
+
+class Metrics:
+    """The metrics, in a registry of their own, so that applications in one process do not mix."""
+
+    def __init__(self) -> None:
+        self.registry = CollectorRegistry()
+        ProcessCollector(registry=self.registry)
+        PlatformCollector(registry=self.registry)
+        self.requests = Counter(
+            "gpen_requests", "Requests", ("route", "status"), registry=self.registry
+        )
+        self.request_seconds = self._histogram(
+            "gpen_request_seconds", "From the first header to the last byte", _SECONDS, ("route",)
+        )
+        self.faces = Counter(
+            "gpen_faces",
+            "Faces found, by what became of them",
+            ("outcome",),
+            registry=self.registry,
+        )
+        self.queue_seconds = self._histogram(
+            "gpen_queue_seconds", "How long the first face of a photo waited", _SECONDS
+        )
+        self.batch_faces = self._histogram("gpen_batch_faces", "Faces a batch", _FACES)
+        self.batch_seconds = self._histogram("gpen_batch_seconds", "Restoring a batch", _SECONDS)
+        self.dropped = Counter(
+            "gpen_dropped_faces", "Faces that nobody waited for any more", registry=self.registry
+        )
+
+    def _histogram(
+        self, name: str, text: str, buckets: tuple[float, ...], labels: tuple[str, ...] = ()
+    ) -> Histogram:
+        return Histogram(name, text, labels, buckets=buckets, registry=self.registry)
+
+    def watch_queue(self, depth: Callable[[], int], limit: int) -> None:
+        """Report the faces that wait, and how many may."""
+        waiting = Gauge("gpen_queue_faces", "Faces that wait", registry=self.registry)
+        waiting.set_function(depth)
+        Gauge("gpen_queue_limit_faces", "Faces that may wait", registry=self.registry).set(limit)
+
+    def observe_batch(self, faces: int, seconds: float) -> None:
+        self.batch_faces.observe(faces)
+        self.batch_seconds.observe(seconds)
+
+
+class CountRequests:
+    """Counts and times every request, by route and status."""
+
+    def __init__(self, app: ASGIApp, metrics: Metrics) -> None:
+        self.app = app
+        self.metrics = metrics
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+        start, status = time.perf_counter(), 500  # if nothing is sent, the server says 500
+
+        async def send_noting(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+            await send(message)
+
+        try:
+            await self.app(scope, receive, send_noting)
+        finally:
+            route = getattr(scope.get("route"), "path", _UNKNOWN)
+            self.metrics.requests.labels(route, str(status)).inc()
+            self.metrics.request_seconds.labels(route).observe(time.perf_counter() - start)
