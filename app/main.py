@@ -16,8 +16,8 @@ from app.api import router
 from app.drain import sigterm_drains
 from app.keys import ApiKeys
 from app.log import configure_logging
-from app.metrics import CountRequests, Metrics
-from app.middleware import BodyGuard, RequestId
+from app.metrics import Metrics
+from app.middleware import BodyGuard, ObserveRequests, RequestId
 from app.service import Service
 from app.settings import Settings, read_settings
 
@@ -62,7 +62,7 @@ def create_app(settings: Settings, on_failure: Callable[[], None] = exit_soon) -
     app.add_middleware(BodyGuard, limit=settings.max_upload_bytes + _FORM_OVERHEAD)
     if settings.keys:
         app.add_middleware(ApiKeys, keys=settings.keys)
-    app.add_middleware(CountRequests, metrics=metrics)
+    app.add_middleware(ObserveRequests, metrics=metrics)
     app.add_middleware(RequestId)  # outermost
     return app
 

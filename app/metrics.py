@@ -1,8 +1,7 @@
-"""What one can see: Prometheus metrics of one application, and where requests are counted."""
+"""What one can see: the Prometheus metrics of one application."""
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 
 from prometheus_client import (
@@ -13,11 +12,9 @@ from prometheus_client import (
     PlatformCollector,
     ProcessCollector,
 )
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 _SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
 _FACES = (1, 2, 4, 8, 16, 32, 64)
-_UNKNOWN = "unknown"  # label for paths that are no routes: theirs are without number
 
 
 class Metrics:
@@ -59,33 +56,10 @@ class Metrics:
         waiting.set_function(depth)
         Gauge("gpen_queue_limit_faces", "Faces that may wait", registry=self.registry).set(limit)
 
+    def observe_request(self, route: str, status: int, seconds: float) -> None:
+        self.requests.labels(route, str(status)).inc()
+        self.request_seconds.labels(route).observe(seconds)
+
     def observe_batch(self, faces: int, seconds: float) -> None:
         self.batch_faces.observe(faces)
         self.batch_seconds.observe(seconds)
-
-
-class CountRequests:
-    """Counts and times every request, by route and status."""
-
-    def __init__(self, app: ASGIApp, metrics: Metrics) -> None:
-        self.app = app
-        self.metrics = metrics
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http":
-            await self.app(scope, receive, send)
-            return
-        start, status = time.perf_counter(), 500  # if nothing is sent, the server says 500
-
-        async def send_noting(message: Message) -> None:
-            nonlocal status
-            if message["type"] == "http.response.start":
-                status = message["status"]
-            await send(message)
-
-        try:
-            await self.app(scope, receive, send_noting)
-        finally:
-            route = getattr(scope.get("route"), "path", _UNKNOWN)
-            self.metrics.requests.labels(route, str(status)).inc()
-            self.metrics.request_seconds.labels(route).observe(time.perf_counter() - start)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import logging
 import re
+import time
 import uuid
 
 from python_multipart.multipart import parse_options_header
@@ -11,8 +13,13 @@ from starlette.requests import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app.errors import InvalidForm, TooLarge
+from app.metrics import Metrics
 from app.problems import problem_response
 
+log = logging.getLogger(__name__)
+
+_UNKNOWN = "unknown"  # for paths that are no routes: theirs are without number
+_ROUTINE = ("/health", "/metrics")
 _TAIL = 256  # bytes: the last boundary, of 70 characters at most (RFC 2046), and what may follow
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,128}")
 
@@ -37,6 +44,40 @@ class RequestId:
             await send(message)
 
         await self.app(scope, receive, send_with_id)
+
+
+class ObserveRequests:
+    """Counts, times and logs every request, by route and status.
+
+    The log has a line a request, at debug for probes and scrapes; nothing of it is the caller's own
+    but the id, which :class:`RequestId` has checked.
+    """
+
+    def __init__(self, app: ASGIApp, metrics: Metrics) -> None:
+        self.app = app
+        self.metrics = metrics
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+        start, status = time.perf_counter(), 500  # if nothing is sent, the server says 500
+
+        async def send_noting(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+            await send(message)
+
+        try:
+            await self.app(scope, receive, send_noting)
+        finally:
+            seconds = time.perf_counter() - start
+            route = getattr(scope.get("route"), "path", _UNKNOWN)
+            self.metrics.observe_request(route, status, seconds)
+            level = logging.DEBUG if route.startswith(_ROUTINE) else logging.INFO
+            request_id = scope["state"]["request_id"]
+            log.log(level, "%s %d %.0f ms, request %s", route, status, seconds * 1000, request_id)
 
 
 class BodyGuard:

@@ -32,7 +32,7 @@ def run(options: argparse.Namespace) -> int:
         host=settings.host,
         port=settings.port,
         log_config=None,  # ours
-        access_log=settings.log_level == "debug",
+        access_log=False,  # ours too
         timeout_graceful_shutdown=math.ceil(settings.request_timeout_s) + 1,
     )
     return 0

@@ -56,3 +56,13 @@ def test_applications_do_not_share_their_metrics() -> None:
     clients[0].get("/nowhere")
     assert 'status="404"' in clients[0].get("/metrics").text
     assert 'status="404"' not in clients[1].get("/metrics").text
+
+
+def test_a_line_a_request(server: Server) -> None:
+    url, request_id = f"{server.url}/enhance", "line-a-request"
+    httpx2.post(url, files={"file": b"text"}, headers={"X-Request-ID": request_id}, timeout=120)
+    lines = [line for line in server.log.read_text().splitlines() if request_id in line]
+    assert len(lines) == 1
+    assert re.search(
+        r" INFO app.middleware: /enhance 415 \d+ ms, request line-a-request$", lines[0]
+    )
