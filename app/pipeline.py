@@ -42,7 +42,7 @@ class Timings:
 @dataclass(frozen=True)
 class FaceReport:
     face: Face
-    """In pixels of the output picture."""
+    """In pixels of the photo; once it is finished, of the output picture."""
     restored: bool
     reason: Reason | None
     """Why a face was left as it was."""

@@ -81,7 +81,7 @@ _HIRES = "cv_gpen_image-portrait-enhancement-hires"
 STARTER_256 = Checkpoint(
     name="gpen-starter-256",
     file_name="gpen-starter-256.safetensors",
-    licence="Apache-2.0",
+    licence="CC BY 4.0",
     commercial=True,
     bundled=True,
     architecture=Architecture(256, channel_multiplier=1, narrow=0.25),
