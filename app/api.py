@@ -23,6 +23,16 @@ from app.service import Service, Status
 
 router = APIRouter()
 
+EXPOSED_HEADERS = [
+    "Retry-After",
+    "Server-Timing",
+    "X-Faces-Detected",
+    "X-Faces-Restored",
+    "X-Model",
+    "X-Request-ID",
+]
+"""What a page of another origin may read of an answer."""
+
 _PROBLEMS: dict[int | str, dict[str, Any]] = {
     status: {
         "description": description,

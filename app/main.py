@@ -10,9 +10,10 @@ from contextlib import asynccontextmanager
 from importlib.metadata import version
 
 from fastapi import FastAPI
+from starlette.middleware.cors import CORSMiddleware
 
 from app import problems
-from app.api import router
+from app.api import EXPOSED_HEADERS, router
 from app.drain import sigterm_drains
 from app.keys import ApiKeys
 from app.log import configure_logging
@@ -62,6 +63,14 @@ def create_app(settings: Settings, on_failure: Callable[[], None] = exit_soon) -
     app.add_middleware(BodyGuard, limit=settings.max_upload_bytes + _FORM_OVERHEAD)
     if settings.keys:
         app.add_middleware(ApiKeys, keys=settings.keys)
+    if settings.allowed_origins:
+        app.add_middleware(
+            CORSMiddleware,  # before the keys: a preflight carries none
+            allow_origins=settings.allowed_origins,
+            allow_methods=["GET", "POST"],
+            allow_headers=["Authorization", "X-API-Key", "X-Request-ID", "X-Request-Timeout"],
+            expose_headers=EXPOSED_HEADERS,
+        )
     app.add_middleware(ObserveRequests, metrics=metrics)
     app.add_middleware(RequestId)  # outermost
     return app
@@ -72,5 +81,5 @@ def __getattr__(name: str) -> FastAPI:
     if name != "app":
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     settings = read_settings()
-    configure_logging(settings.log_level)
+    configure_logging(settings.log_level, settings.log_format)
     return create_app(settings)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +18,8 @@ from pydantic import (
     model_validator,
 )
 from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from app.log import LogFormat
 
 _BUNDLED_WEIGHTS = Path(__file__).resolve().parent.parent / "weights"
 _SHORTEST_KEY = 16
@@ -63,6 +66,7 @@ class Settings(BaseSettings):
     host: str = Field("0.0.0.0", description="address to listen on")
     port: int = Field(8000, ge=1, le=65535, description="port to listen on")
     log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="log level")
+    log_format: LogFormat = Field("text", description="text, json")
 
     max_batch: PositiveInt | None = Field(None, description="faces a batch (by device)")
     max_wait_ms: float | None = Field(
@@ -79,6 +83,10 @@ class Settings(BaseSettings):
     api_keys: SecretStr = Field(SecretStr(""), description="keys that get in, comma-separated")
     api_keys_file: Annotated[Path, AfterValidator(_file)] | None = Field(
         None, description="file of keys, one a line"
+    )
+
+    cors_origins: str = Field(
+        "", description="origins whose pages may call, comma-separated; * for all"
     )
 
     request_timeout_s: float = Field(30, gt=0, le=3600, description="seconds for a request")
@@ -120,6 +128,17 @@ class Settings(BaseSettings):
         if self.api_keys_file is not None:
             listed += [line.strip() for line in self.api_keys_file.read_text().splitlines()]
         return tuple(key for key in listed if key)
+
+    @property
+    def allowed_origins(self) -> list[str]:
+        return [origin.strip() for origin in self.cors_origins.split(",") if origin.strip()]
+
+    @model_validator(mode="after")
+    def _origins_are_origins(self) -> Self:
+        for origin in self.allowed_origins:
+            if origin != "*" and not re.fullmatch(r"https?://[^/\s]+", origin):
+                raise ValueError(f"{origin!r} is no origin, as https://example.com is, nor *")
+        return self
 
     @property
     def max_upload_bytes(self) -> int:

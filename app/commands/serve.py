@@ -24,7 +24,7 @@ def run(options: argparse.Namespace) -> int:
     from app.main import create_app  # noqa: PLC0415  (PyTorch takes seconds; --help need not wait)
 
     settings = settings_from(options)
-    configure_logging(settings.log_level)
+    configure_logging(settings.log_level, settings.log_format)
     # uvicorn raises the signal that ended it once more, for whoever had a handler before
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     uvicorn.run(
