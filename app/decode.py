@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
 from io import BytesIO
 
 import numpy as np
@@ -67,24 +69,35 @@ def decode(data: bytes, max_pixels: int) -> Photo:
 
     Raises UnsupportedPicture, BrokenPicture, or TooLarge (over ``max_pixels``).
     """
-    if not data:
-        raise BrokenPicture("The file is empty.")
+    with _translated(max_pixels), _open(data) as image:
+        _check_size(image.width, image.height, max_pixels)
+        return _read(image)
+
+
+def measure(data: bytes, max_pixels: int) -> int:
+    """Number of pixels, by the header alone.  Raises as :func:`decode` does."""
+    with _translated(max_pixels), _open(data) as image:
+        _check_size(image.width, image.height, max_pixels)
+        return image.width * image.height
+
+
+@contextmanager
+def _translated(max_pixels: int) -> Iterator[None]:
+    """Pillow's errors as ours."""
     try:
-        with _open(data) as image:
-            _check_size(image.width, image.height, max_pixels)
-            return _read(image)
-    except ServiceError:
+        yield
+    except (ServiceError, MemoryError):
         raise
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
         raise TooLarge(f"The picture has more than {max_pixels} pixels.") from error
-    except MemoryError:
-        raise
     except Exception as error:  # Pillow's readers raise nearly anything on a broken file
         log.info("broken picture: %s: %s", type(error).__name__, error)
         raise BrokenPicture("The picture is broken or cut off.") from error
 
 
 def _open(data: bytes) -> Image.Image:
+    if not data:
+        raise BrokenPicture("The file is empty.")
     try:
         return Image.open(BytesIO(data), formats=tuple(_FORMATS))
     except UnidentifiedImageError as error:

@@ -52,9 +52,17 @@ class Metrics:
 
     def watch_queue(self, depth: Callable[[], int], limit: int) -> None:
         """Report the faces that wait, and how many may."""
-        waiting = Gauge("gpen_queue_faces", "Faces that wait", registry=self.registry)
-        waiting.set_function(depth)
-        Gauge("gpen_queue_limit_faces", "Faces that may wait", registry=self.registry).set(limit)
+        self._watch("gpen_queue_faces", "gpen_queue_limit_faces", "Faces that wait", depth, limit)
+
+    def watch_pixels(self, used: Callable[[], int], limit: int) -> None:
+        """Report the pixels being worked on, and how many may be."""
+        self._watch("gpen_pixels", "gpen_limit_pixels", "Pixels in flight", used, limit)
+
+    def _watch(
+        self, name: str, limit_name: str, text: str, value: Callable[[], int], limit: int
+    ) -> None:
+        Gauge(name, text, registry=self.registry).set_function(value)
+        Gauge(limit_name, f"{text}, at most", registry=self.registry).set(limit)
 
     def observe_request(self, route: str, status: int, seconds: float) -> None:
         self.requests.labels(route, str(status)).inc()

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 from app.align import AlignedFace, align, rescaled
-from app.decode import decode
+from app.decode import decode, measure
 from app.detect import Face, detect
 from app.encode import EncodedPicture, check_encodable, encode, output_format
 from app.errors import NoFace, NotSquare
@@ -73,6 +73,15 @@ class Enhanced:
     timings: Timings
 
 
+def measure_work(data: bytes, options: EnhanceOptions, limits: Limits) -> int:
+    """Pixels of the output, by the photo's header alone.  Raises what decoding would."""
+    return measure(data, _max_pixels(options, limits)) * options.upscale**2
+
+
+def _max_pixels(options: EnhanceOptions, limits: Limits) -> int:
+    return min(limits.max_pixels, limits.max_output_pixels // options.upscale**2)
+
+
 def find(
     data: bytes, options: EnhanceOptions, limits: Limits, detector: nn.Module, restorer: Restorer
 ) -> FoundFaces:
@@ -81,8 +90,7 @@ def find(
     Raises the ServiceErrors of :func:`app.decode.decode`, NotSquare, and NoFace.
     """
     start = time.perf_counter()
-    max_pixels = min(limits.max_pixels, limits.max_output_pixels // options.upscale**2)
-    photo = decode(data, max_pixels)
+    photo = decode(data, _max_pixels(options, limits))
     check_encodable(
         output_format(photo, options.format),
         photo.width * options.upscale,

@@ -8,19 +8,21 @@ import os
 import threading
 import time
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from functools import partial
+from typing import Any
 
 from app.batch import FaceQueue, RestoredFace, Worker
+from app.budget import PixelBudget, pixels_by_memory
 from app.errors import DeadlineExceeded, Unavailable
 from app.load import Loaded, load
 from app.metrics import Metrics
 from app.options import EnhanceOptions
 from app.photo import Pixels
-from app.pipeline import Enhanced, FoundFaces, find, finish
+from app.pipeline import Enhanced, FoundFaces, find, finish, measure_work
 from app.settings import Settings
 
 log = logging.getLogger(__name__)
@@ -50,6 +52,8 @@ class Service:
     ) -> None:
         self.settings = settings
         self.metrics = metrics
+        self.budget = PixelBudget(settings.max_pixels_in_flight or pixels_by_memory())
+        metrics.watch_pixels(lambda: self.budget.used, self.budget.limit)
         self.running: Running | None = None
         self._failed = False
         self._draining = False
@@ -119,16 +123,24 @@ class Service:
             raise DeadlineExceeded(f"Not done within {seconds:g} s.") from error
 
     async def _enhance(self, running: Running, data: bytes, options: EnhanceOptions) -> Enhanced:
-        loop, loaded = asyncio.get_running_loop(), running.loaded
-        found = await loop.run_in_executor(
-            self._pool, find, data, options, self.settings.limits, loaded.detector, loaded.restorer
-        )
-        crops, found = await _restore(running.queue, found)
-        if crops:
+        limits, loaded = self.settings.limits, running.loaded
+        job: Future[Any] = self._pool.submit(measure_work, data, options, limits)
+        release = self.budget.take(await asyncio.wrap_future(job))
+        try:
+            job = self._pool.submit(find, data, options, limits, loaded.detector, loaded.restorer)
+            crops, found = await _restore(running.queue, await asyncio.wrap_future(job))
+            self._count_faces(found)
+            job = self._pool.submit(finish, found, crops, options)
+            return await asyncio.wrap_future(job)
+        finally:
+            # a thread goes on to its end, and holds its photo, when nobody waits any more
+            job.add_done_callback(lambda _: release())
+
+    def _count_faces(self, found: FoundFaces) -> None:
+        if found.aligned:
             self.metrics.queue_seconds.observe(found.timings.queue)
         for report in found.reports:
             self.metrics.faces.labels(report.reason or "restored").inc()
-        return await loop.run_in_executor(self._pool, finish, found, crops, options)
 
 
 def _in_daemon_thread(work: Callable[[], Loaded]) -> asyncio.Future[Loaded]:

@@ -78,6 +78,9 @@ class Settings(BaseSettings):
     max_upload_mb: float = Field(20, gt=0, le=1024, description="MB (10^6 bytes) of a photo")
     max_pixels: PositiveInt = Field(40_000_000, le=_PILLOW_LIMIT, description="pixels of a photo")
     max_output_pixels: PositiveInt = Field(160_000_000, description="pixels of a result")
+    max_pixels_in_flight: PositiveInt | None = Field(
+        None, description="pixels of all photos being worked on (by memory)"
+    )
     min_face: float = Field(24, gt=0, description="smallest face, pixels")
     detection_threshold: float = Field(0.9, gt=0, lt=1, description="confidence of a face")
     api_keys: SecretStr = Field(SecretStr(""), description="keys that get in, comma-separated")

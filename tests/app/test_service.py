@@ -12,7 +12,7 @@ import pytest
 from numpy.typing import NDArray
 from starlette.testclient import TestClient
 
-from app import service
+from app import pipeline, service
 from app.load import Loaded, load
 from app.main import create_app
 from app.settings import Settings
@@ -185,3 +185,39 @@ def test_a_dead_worker_ends_the_process(
         assert ended.wait(10)
         assert wait_for(client, "failed").status_code == 503
         assert post(client, astronaut_png).status_code == 503
+
+
+def test_pixels_in_flight_are_bounded_and_held_until_the_thread_ends(
+    monkeypatch: pytest.MonkeyPatch, loaded: Loaded, astronaut_png: bytes
+) -> None:
+    gate, entered = threading.Event(), threading.Event()
+
+    def held(*arguments: Any) -> Any:
+        entered.set()
+        assert gate.wait(30)
+        return pipeline.finish(*arguments)
+
+    monkeypatch.setattr(service, "finish", held)
+    work = with_restorer(loaded, lambda crops: crops)
+    settings = {"max_pixels_in_flight": 512 * 512 + 1, "request_timeout_s": 3}
+    with running(monkeypatch, work, **settings) as (client, _):
+        wait_for(client, "ok")
+        statuses: list[int] = []
+        first = threading.Thread(
+            target=lambda: statuses.append(post(client, astronaut_png).status_code)
+        )
+        first.start()
+        assert entered.wait(10)
+        refused = post(client, astronaut_png)
+        assert refused.status_code == 503
+        assert "large photos" in refused.json()["detail"]
+        first.join(20)
+        assert statuses == [504]
+        assert post(client, astronaut_png).status_code == 503  # its thread still holds the photo
+        gate.set()
+        deadline = time.monotonic() + 10
+        while (answer := post(client, astronaut_png)).status_code == 503:
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+        assert answer.status_code == 200
+        assert "gpen_pixels 0.0" in client.get("/metrics").text
