@@ -9,8 +9,8 @@ from pathlib import Path
 
 from app.errors import Unavailable
 
-# Measured: pasting one face that fills the photo peaks at 79 bytes for each of its pixels; detection
-# at 4 megapixels, however large the photo, takes 100 bytes for each of those.
+# Measured: pasting a face that fills the photo peaks at 79 bytes for each of its pixels; detection
+# works on 4 megapixels at most, and takes 100 bytes for each of those.
 BYTES_PER_PIXEL = 100
 _SHARE = 0.6  # of the memory; the rest is for networks, uploads and everybody else
 _CGROUP_LIMITS = (
