@@ -21,7 +21,7 @@ def enhance(url: str, data: bytes) -> int | None:
 
 def test_drain_under_load(astronaut_png: bytes, tmp_path: Path) -> None:
     """Health turns at once, what comes in time is served, and the process ends well."""
-    drain_s = 3.0
+    drain_s = 5.0
     settings = {"GPEN_DRAIN_S": str(drain_s), "GPEN_REQUEST_TIMEOUT_S": "120"}
     with (
         serving(tmp_path / "log", GPEN_MODEL="gpen-starter-256", **settings) as server,
@@ -32,7 +32,7 @@ def test_drain_under_load(astronaut_png: bytes, tmp_path: Path) -> None:
         server.process.send_signal(signal.SIGTERM)
         start = time.monotonic()
         while (health := httpx2.get(f"{server.url}/health", timeout=60)).status_code == 200:
-            assert time.monotonic() - start < 1.5
+            assert time.monotonic() - start < 3
         assert (health.status_code, health.json()["status"]) == (503, "draining")
         assert httpx2.get(f"{server.url}/health/live", timeout=60).status_code == 200
         after: list[int | None] = []
