@@ -4,15 +4,12 @@ from __future__ import annotations
 
 import base64
 import re
-import subprocess
-import sys
 import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from io import BytesIO
 from pathlib import Path
-from typing import Any
 
 import cv2
 import httpx2
@@ -21,39 +18,8 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
-from tests.conftest import REPOSITORY, Server, encode_png, serving
-from tests.pictures import png_of
-
-TIMEOUT = 120
-
-
-def enhance(
-    server: Server, data: bytes, headers: dict[str, str] | None = None, **options: Any
-) -> httpx2.Response:
-    return httpx2.post(
-        f"{server.url}/enhance",
-        files={"file": ("photo", data)},
-        data={key: str(value) for key, value in options.items()},
-        headers=headers,
-        timeout=TIMEOUT,
-    )
-
-
-def pixels(response: httpx2.Response) -> NDArray[np.uint8]:
-    assert response.status_code == 200, response.text
-    return np.asarray(Image.open(BytesIO(response.content)))
-
-
-def assert_problem(response: httpx2.Response, status: int) -> dict[str, Any]:
-    assert response.status_code == status, response.text
-    assert response.headers["content-type"] == "application/problem+json"
-    problem: dict[str, Any] = response.json()
-    assert problem["status"] == status
-    assert problem["request_id"] == response.headers["x-request-id"]
-    assert problem.keys() == {"type", "title", "status", "detail", "request_id"}
-    assert problem["detail"]
-    assert not re.search(r"Traceback|File \"|\.py", response.text)
-    return problem
+from tests.client import TIMEOUT, assert_problem, enhance, pixels
+from tests.conftest import Server, encode_png
 
 
 @pytest.fixture(scope="module")
@@ -153,43 +119,6 @@ def test_a_group_and_the_choice_of_faces(server: Server, astronaut: NDArray[np.u
         assert {f["reason"] for f in faces[choice] if not f["restored"]} == {"not selected"}
 
 
-BAD_REQUESTS: list[tuple[str, bytes, dict[str, Any], int]] = [
-    ("text", b"no picture at all", {}, 415),
-    ("empty", b"", {}, 422),
-    ("bomb", png_of(30_000, 30_000), {}, 413),
-    ("no pixels", png_of(0, 0), {}, 422),
-    ("strength", png_of(8, 8), {"strength": 1.5}, 422),
-    ("strength is a word", png_of(8, 8), {"strength": "much"}, 422),
-    ("upscale", png_of(8, 8), {"upscale": 3}, 422),
-    ("faces", png_of(8, 8), {"faces": "prettiest"}, 422),
-    ("format", png_of(8, 8), {"format": "gif"}, 422),
-    ("quality", png_of(8, 8), {"quality": 0}, 422),
-    ("unknown option", png_of(8, 8), {"strenght": 1}, 422),
-    ("output too large", png_of(6_300, 6_300), {"upscale": 4}, 413),
-]
-
-
-@pytest.mark.parametrize(
-    ("data", "options", "status"),
-    [case[1:] for case in BAD_REQUESTS],
-    ids=[c[0] for c in BAD_REQUESTS],
-)
-def test_bad_input_gets_what_the_contract_says_quickly(
-    server: Server, data: bytes, options: dict[str, Any], status: int
-) -> None:
-    start = time.perf_counter()
-    assert_problem(enhance(server, data, **options), status)
-    assert time.perf_counter() - start < 5
-
-
-def test_a_truncated_jpeg(server: Server, astronaut: NDArray[np.uint8]) -> None:
-    buffer = BytesIO()
-    Image.fromarray(astronaut).save(buffer, format="JPEG")
-    for share in (0.05, 0.5, 0.95):
-        data = buffer.getvalue()[: int(len(buffer.getvalue()) * share)]
-        assert_problem(enhance(server, data), 422)
-
-
 def test_one_pixel_and_odd_kinds_of_pictures(server: Server, astronaut: NDArray[np.uint8]) -> None:
     image = Image.fromarray(astronaut)
     levels = np.asarray(image.convert("L")).astype(np.uint16) * 257
@@ -221,49 +150,6 @@ def test_an_animation_gives_its_first_frame(server: Server, astronaut: NDArray[n
     frames[0].save(buffer, format="WEBP", save_all=True, append_images=frames[1:], lossless=True)
     result = pixels(enhance(server, buffer.getvalue(), format="png", strength=0))
     np.testing.assert_array_equal(result, astronaut)
-
-
-def test_errors_outside_of_enhance(server: Server) -> None:
-    url = server.url
-    assert_problem(httpx2.get(f"{url}/nowhere"), 404)
-    wrong_method = httpx2.get(f"{url}/enhance")
-    assert_problem(wrong_method, 405)
-    assert wrong_method.headers["allow"] == "POST"
-    assert_problem(httpx2.post(f"{url}/enhance", json={"file": "x"}), 400)
-    assert_problem(httpx2.post(f"{url}/enhance", content=b"\xff\xd8\xff"), 400)
-    assert_problem(httpx2.post(f"{url}/enhance", data={"strength": "1"}), 400)
-    broken = httpx2.post(
-        f"{url}/enhance",
-        content=b"--a\r\nnonsense",
-        headers={"Content-Type": "multipart/form-data; boundary=a"},
-    )
-    assert_problem(broken, 400)
-    assert_problem(
-        httpx2.post(
-            f"{url}/enhance", content=b"x", headers={"Content-Type": "multipart/form-data"}
-        ),
-        400,
-    )
-    no_file = httpx2.post(f"{url}/enhance", files={"strength": (None, "1")})
-    assert "file" in assert_problem(no_file, 422)["detail"]
-
-
-def test_too_many_bytes_are_refused_declared_or_not(server: Server) -> None:
-    assert_problem(enhance(server, b"\xff\xd8\xff" + bytes(21_000_000)), 413)
-    assert_problem(enhance(server, b"\xff\xd8\xff" + bytes(20_000_100)), 413)
-
-    def chunks() -> Any:
-        yield b'--a\r\nContent-Disposition: form-data; name="file"; filename="x"\r\n\r\n'
-        for _ in range(30):
-            yield bytes(1_000_000)
-
-    response = httpx2.post(
-        f"{server.url}/enhance",
-        content=chunks(),
-        timeout=TIMEOUT,
-        headers={"Content-Type": "multipart/form-data; boundary=a"},
-    )
-    assert_problem(response, 413)
 
 
 def test_deadline(server: Server, astronaut: NDArray[np.uint8]) -> None:
@@ -359,29 +245,3 @@ def test_32_people_at_once(server: Server, shared: Callable[[str], Path]) -> Non
         assert answer.headers["x-faces-restored"] == "1"
         differences = [np.abs(pixels(answer) - original).mean() for original in originals]
         assert int(np.argmin(differences)) == i
-
-
-def test_bad_settings_end_with_one_line(tmp_path: Path) -> None:
-    for flags, told in (
-        (["--port", "0"], "port"),
-        (["--queue-faces", "3"], "queue_faces (3) is less than max_faces (64)"),
-    ):
-        ended = subprocess.run(
-            [sys.executable, "-m", "app.cli", "serve", *flags],
-            check=False,
-            cwd=REPOSITORY,
-            capture_output=True,
-            text=True,
-        )
-        assert ended.returncode == 1
-        assert told in ended.stderr
-        assert len(ended.stderr.strip().splitlines()) == 1
-
-
-def test_a_model_that_cannot_be_loaded_ends_the_process(tmp_path: Path) -> None:
-    (tmp_path / "broken.safetensors").write_bytes(b"\0" * 100)
-    with (
-        pytest.raises(pytest.fail.Exception, match="cannot start"),
-        serving(tmp_path / "log", GPEN_MODEL=str(tmp_path / "broken.safetensors")) as server,
-    ):
-        pytest.fail(f"{server.url} serves a broken model")
