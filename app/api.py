@@ -8,7 +8,9 @@ from dataclasses import fields
 from importlib.metadata import version
 from typing import Annotated, Any, Literal
 
+import numpy as np
 from fastapi import APIRouter, Form, Header, UploadFile
+from numpy.typing import NDArray
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from pydantic import BaseModel, ConfigDict, Field
 from starlette.concurrency import run_in_threadpool
@@ -59,6 +61,12 @@ class EnhanceForm(EnhanceOptions):
     file: UploadFile = Field(description="JPEG, PNG, WebP, BMP or TIFF")
 
 
+def _hundredths(pixels: NDArray[np.float32]) -> list[Any]:
+    """Rounded in double precision: a float32 would be written with all its binary digits."""
+    rounded: list[Any] = pixels.astype(np.float64).round(2).tolist()
+    return rounded
+
+
 class FaceModel(BaseModel):
     """A face, in pixels of the output picture."""
 
@@ -74,9 +82,9 @@ class FaceModel(BaseModel):
     def of(cls, report: FaceReport) -> FaceModel:
         face = report.face
         return cls(
-            box=tuple(face.box.round(2).tolist()),
+            box=tuple(_hundredths(face.box)),
             score=round(face.score, 4),
-            landmarks=[(x, y) for x, y in face.landmarks.round(2).tolist()],
+            landmarks=[(x, y) for x, y in _hundredths(face.landmarks)],
             restored=report.restored,
             reason=report.reason,
         )

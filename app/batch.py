@@ -1,4 +1,4 @@
-"""Faces of many requests -> batches for the one worker that owns the device.
+"""Faces of many requests -> batches for the one worker that runs the generator.
 
 A bounded queue counted in faces, one thread that takes from it, and a future per face.
 """
@@ -114,7 +114,7 @@ class FaceQueue:
 
 
 class Worker:
-    """The thread that owns the device.
+    """The thread that runs the generator.
 
     ``restore`` is called with (N, size, size, 3), N at most ``max_batch``; ``on_death`` when the
     thread ends without having been stopped; ``on_batch`` with faces and seconds of each batch.

@@ -22,7 +22,8 @@ from numpy.typing import NDArray
 from torch import nn
 
 from app import retinaface
-from app.retinaface import Candidates, DetectorError, Floats, Image, load_detector
+from app.photo import Pixels
+from app.retinaface import Candidates, DetectorError, Floats, load_detector
 
 __all__ = ["DetectorError", "Face", "detect", "load_detector"]
 
@@ -56,12 +57,12 @@ class _Octave:
     """Of the picture."""
     size: tuple[int, int]
     """Of the picture: width, height."""
-    image: Image
+    image: Pixels
     largest_face: float
 
 
 def detect(
-    detector: nn.Module, images: Sequence[Image], *, threshold: float, min_face: float
+    detector: nn.Module, images: Sequence[Pixels], *, threshold: float, min_face: float
 ) -> list[list[Face]]:
     """Find the faces of every picture (uint8 RGB, (H, W, 3)); each picture's largest come first.
 
@@ -85,7 +86,7 @@ def detect(
     ]
 
 
-def _octaves(index: int, image: Image) -> Iterator[_Octave]:
+def _octaves(index: int, image: Pixels) -> Iterator[_Octave]:
     height, width = image.shape[:2]
     reduction = max(
         1.0,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import os
 import threading
 from collections.abc import AsyncIterator, Callable
@@ -24,8 +23,6 @@ from app.settings import Settings, read_settings
 
 _FORM_OVERHEAD = 64 * 1024  # boundaries and options beside the file
 _EXIT_AFTER_S = 1.0
-
-log = logging.getLogger(__name__)
 
 
 def exit_soon() -> None:

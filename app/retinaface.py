@@ -17,11 +17,11 @@ from numpy.typing import NDArray
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
+from app.photo import Pixels
 from model import torchvision_compat  # noqa: F401  (before facexlib)
 
 from facexlib.detection.retinaface import RetinaFace  # isort: skip
 
-Image = NDArray[np.uint8]
 Floats = NDArray[np.float32]
 
 PADDING = 32  # to multiples of the largest stride
@@ -81,14 +81,14 @@ def _read(path: Path) -> Mapping[str, Tensor]:
     return state
 
 
-def padded_shape(image: Image) -> tuple[int, int]:
+def padded_shape(image: Pixels) -> tuple[int, int]:
     """Height and width the network sees an image at."""
     height, width = image.shape[:2]
     return height + -height % PADDING, width + -width % PADDING
 
 
 @torch.inference_mode()
-def run(detector: nn.Module, images: Sequence[Image], threshold: float) -> Iterator[Candidates]:
+def run(detector: nn.Module, images: Sequence[Pixels], threshold: float) -> Iterator[Candidates]:
     """Candidates scored ``threshold`` or more, for images (uint8 RGB) of one padded shape.
 
     Runs where the detector's parameters are.

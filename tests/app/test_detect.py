@@ -15,7 +15,8 @@ from skimage import data
 from torch import nn
 
 from app.detect import FINE_PIXELS, Face, detect, load_detector
-from app.retinaface import Floats, Image, anchors, padded_shape
+from app.photo import Pixels
+from app.retinaface import Floats, anchors, padded_shape
 from model.templates import landmark_template
 
 WEIGHTS = Path(__file__).parents[2] / "weights" / "retinaface-mobilenet0.25.safetensors"
@@ -28,16 +29,16 @@ def detector() -> nn.Module:
 
 
 def find(
-    detector: nn.Module, *images: Image, threshold: float = 0.9, min_face: float = 24
+    detector: nn.Module, *images: Pixels, threshold: float = 0.9, min_face: float = 24
 ) -> list[list[Face]]:
     return detect(detector, images, threshold=threshold, min_face=min_face)
 
 
-def read(path: Path) -> Image:
+def read(path: Path) -> Pixels:
     return np.asarray(PIL.Image.open(path).convert("RGB"))
 
 
-def resize(image: Image, width: int, height: int) -> Image:
+def resize(image: Pixels, width: int, height: int) -> Pixels:
     smaller = width < image.shape[1]
     method = cv2.INTER_AREA if smaller else cv2.INTER_CUBIC
     return np.asarray(cv2.resize(image, (width, height), interpolation=method), np.uint8)
