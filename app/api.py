@@ -2,22 +2,23 @@
 
 from __future__ import annotations
 
-import math
 from base64 import b64encode
 from dataclasses import fields
 from importlib.metadata import version
 from typing import Annotated, Any, Literal
 
 import numpy as np
-from fastapi import APIRouter, Form, Header, UploadFile
+from fastapi import APIRouter, Form, UploadFile
 from numpy.typing import NDArray
+from opentelemetry import trace
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from pydantic import BaseModel, ConfigDict, Field
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 
-from app.errors import InvalidRequest, TooLarge
+from app.errors import TooLarge
+from app.middleware import ENHANCE
 from app.options import EnhanceOptions
 from app.pipeline import Enhanced, FaceReport, Reason, Timings
 from app.problems import MEDIA_TYPE, Problem
@@ -34,6 +35,13 @@ EXPOSED_HEADERS = [
     "X-Request-ID",
 ]
 """What a page of another origin may read of an answer."""
+
+_TIMEOUT = {  # the gate reads it, before the body
+    "name": "X-Request-Timeout",
+    "in": "header",
+    "description": "seconds; can shorten the service's deadline",
+    "schema": {"type": "number", "exclusiveMinimum": 0},
+}
 
 _PROBLEMS: dict[int | str, dict[str, Any]] = {
     status: {
@@ -124,8 +132,9 @@ def _service(request: Request) -> Service:
 
 
 @router.post(
-    "/enhance",
+    ENHANCE,
     response_class=Response,
+    openapi_extra={"parameters": [_TIMEOUT]},
     responses={
         200: {
             "description": "The picture, or JSON with it if asked for by `Accept`",
@@ -138,23 +147,16 @@ def _service(request: Request) -> Service:
 async def enhance(
     request: Request,
     form: Annotated[EnhanceForm, Form(media_type="multipart/form-data")],
-    x_request_timeout: Annotated[
-        float | None, Header(description="seconds; can shorten the service's deadline")
-    ] = None,
 ) -> Response:
     """Restore the faces of a photo."""
     service = _service(request)
-    settings = service.settings
-    timeout = settings.request_timeout_s
-    if x_request_timeout is not None:
-        if not (math.isfinite(x_request_timeout) and x_request_timeout > 0):
-            raise InvalidRequest("X-Request-Timeout: must be a positive number of seconds")
-        timeout = min(timeout, x_request_timeout)
     data = await form.file.read()
-    if len(data) > settings.max_upload_bytes:
-        raise TooLarge(f"The file is larger than {settings.max_upload_mb:g} MB.")
-    enhanced = await service.enhance(data, form, timeout)
+    await form.file.close()
+    if len(data) > service.settings.max_upload_bytes:
+        raise TooLarge(f"The file is larger than {service.settings.max_upload_mb:g} MB.")
+    enhanced = await service.enhance(data, form, request.state.deadline)
     headers = _headers(enhanced)
+    trace.get_current_span().set_attributes(_attributes(enhanced))
     if not wants_json(request.headers.get("accept", "")):
         return Response(enhanced.picture.data, 200, headers, enhanced.picture.media_type)
     body = await run_in_threadpool(_json, enhanced)  # base64 of a large picture takes a while
@@ -169,6 +171,15 @@ def _headers(enhanced: Enhanced) -> dict[str, str]:
         "X-Model": enhanced.model,
         "Server-Timing": ", ".join(f"{name};dur={value}" for name, value in timings.items()),
         "Vary": "Accept",
+    }
+
+
+def _attributes(enhanced: Enhanced) -> dict[str, str | int | float]:
+    """Of the request's span, where requests are traced."""
+    return {
+        "gpen.model": enhanced.model,
+        "gpen.faces": len(enhanced.reports),
+        **{f"gpen.{name}_ms": value for name, value in _milliseconds(enhanced.timings).items()},
     }
 
 

@@ -7,7 +7,7 @@ import threading
 from collections.abc import Callable
 from pathlib import Path
 
-from app.errors import Unavailable
+from app.errors import MemoryFull
 
 # Measured: pasting a face that fills the photo peaks at 79 bytes for each of its pixels; detection
 # works on 4 megapixels at most, and takes 100 bytes for each of those.
@@ -20,10 +20,14 @@ _CGROUP_LIMITS = (
 
 
 class PixelBudget:
-    """Counts the pixels of the photos being worked on.  Thread-safe."""
+    """Counts the pixels of the photos being worked on.  Thread-safe.
 
-    def __init__(self, limit: int) -> None:
+    ``retry_after`` says in how many seconds one of them is likely to be done.
+    """
+
+    def __init__(self, limit: int, retry_after: Callable[[], float]) -> None:
         self.limit = limit
+        self._retry_after = retry_after
         self._used = 0
         self._lock = threading.Lock()
 
@@ -35,11 +39,13 @@ class PixelBudget:
         """Count a photo in; call what is returned, once or more often, to count it out.
 
         A photo that is over the limit by itself gets in when it is the only one.  Raises
-        Unavailable.
+        MemoryFull.
         """
         with self._lock:
             if self._used and self._used + pixels > self.limit:
-                raise Unavailable("Too many large photos are being worked on; try again.")
+                raise MemoryFull(
+                    "Too many large photos are being worked on; try again.", self._retry_after()
+                )
             self._used += pixels
         counted = [pixels]
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import ClassVar
 
 
@@ -25,6 +26,14 @@ class InvalidForm(ServiceError):
     status = 400
     title = "Not a multipart form"
     slug = "invalid-form"
+
+
+class OriginNotAllowed(ServiceError):
+    """A page asks whether it may call, and it may not."""
+
+    status = 400
+    title = "Origin not allowed"
+    slug = "origin-not-allowed"
 
 
 class Unauthorized(ServiceError):
@@ -80,19 +89,47 @@ class NoFace(ServiceError):
 
 
 class Unavailable(ServiceError):
-    """Starting, stopping or full: the same request may succeed later, or elsewhere."""
+    """The same request may succeed later, or elsewhere.  ``retry_after`` is in seconds."""
 
     status = 503
     title = "Unavailable"
     slug = "unavailable"
 
-    def __init__(self, detail: str, retry_after: int = 1) -> None:
+    def __init__(self, detail: str, retry_after: float) -> None:
         super().__init__(detail)
         self.retry_after = retry_after
 
     @property
     def headers(self) -> dict[str, str]:
-        return {"Retry-After": str(self.retry_after)}
+        return {"Retry-After": str(max(1, math.ceil(self.retry_after)))}
+
+
+class NotServing(Unavailable):
+    """Starting, stopping or failed."""
+
+    title = "Not serving"
+    slug = "not-serving"
+
+
+class Overloaded(Unavailable):
+    """More requests, or bytes of them, than can be taken in, or done in time."""
+
+    title = "Overloaded"
+    slug = "overloaded"
+
+
+class QueueFull(Unavailable):
+    """More faces than may wait, or than can be restored in time."""
+
+    title = "Queue full"
+    slug = "queue-full"
+
+
+class MemoryFull(Unavailable):
+    """More pixels than fit into memory, the machine's or the device's."""
+
+    title = "Memory full"
+    slug = "memory-full"
 
 
 class DeadlineExceeded(ServiceError):

@@ -9,19 +9,22 @@ from contextlib import asynccontextmanager
 from importlib.metadata import version
 
 from fastapi import FastAPI
-from starlette.middleware.cors import CORSMiddleware
+from starlette.formparsers import MultiPartParser
 
 from app import problems
 from app.api import EXPOSED_HEADERS, router
+from app.cors import Cors
 from app.drain import sigterm_drains
+from app.gate import Gate
 from app.keys import ApiKeys
+from app.linger import CloseUnread
 from app.log import configure_logging
 from app.metrics import Metrics
-from app.middleware import BodyGuard, ObserveRequests, RequestId
+from app.middleware import ObserveRequests, RequestId, is_routine
+from app.security_headers import SecurityHeaders
 from app.service import Service
 from app.settings import Settings, read_settings
 
-_FORM_OVERHEAD = 64 * 1024  # boundaries and options beside the file
 _EXIT_AFTER_S = 1.0
 
 
@@ -53,23 +56,29 @@ def create_app(settings: Settings, on_failure: Callable[[], None] = exit_soon) -
         summary="Restores every face of a photo.",
         version=version("gpen-portrait"),
         lifespan=lifespan,
+        redoc_url=None,
+        # where OTEL_EXPORTER_OTLP_ENDPOINT says, if it says so; needs the extra [otel]
+        telemetry={"auto_configure": True, "exclude": is_routine},
     )
     app.state.metrics = metrics
     app.include_router(router)
     problems.install(app)
-    app.add_middleware(BodyGuard, limit=settings.max_upload_bytes + _FORM_OVERHEAD)
+    MultiPartParser.spool_max_size = 0  # in memory, whatever the size: the gate bounds it
+    app.add_middleware(Gate, max_body=settings.max_body_bytes, timeout_s=settings.request_timeout_s)
     if settings.keys:
         app.add_middleware(ApiKeys, keys=settings.keys)
     if settings.allowed_origins:
         app.add_middleware(
-            CORSMiddleware,  # before the keys: a preflight carries none
+            Cors,  # before the keys: a preflight carries none
             allow_origins=settings.allowed_origins,
             allow_methods=["GET", "POST"],
             allow_headers=["Authorization", "X-API-Key", "X-Request-ID", "X-Request-Timeout"],
             expose_headers=EXPOSED_HEADERS,
         )
+    app.add_middleware(SecurityHeaders)
     app.add_middleware(ObserveRequests, metrics=metrics)
-    app.add_middleware(RequestId)  # outermost
+    app.add_middleware(RequestId)
+    app.add_middleware(CloseUnread)  # outermost
     return app
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+import torch
 from prometheus_client import (
     CollectorRegistry,
     Counter,
@@ -12,6 +13,8 @@ from prometheus_client import (
     PlatformCollector,
     ProcessCollector,
 )
+
+from app.admission import Admission
 
 _SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
 _FACES = (1, 2, 4, 8, 16, 32, 64)
@@ -26,6 +29,12 @@ class Metrics:
         PlatformCollector(registry=self.registry)
         self.requests = Counter(
             "gpen_requests", "Requests", ("route", "status"), registry=self.registry
+        )
+        self.problems = Counter(
+            "gpen_problems",
+            "Requests refused or failed, by type of problem",
+            ("type",),
+            registry=self.registry,
         )
         self.request_seconds = self._histogram(
             "gpen_request_seconds", "From the first header to the last byte", _SECONDS, ("route",)
@@ -50,6 +59,40 @@ class Metrics:
     ) -> Histogram:
         return Histogram(name, text, labels, buckets=buckets, registry=self.registry)
 
+    def watch_admission(self, admission: Admission) -> None:
+        """Report what is in flight, and how much of it may be."""
+        for name, text, value, limit in (
+            ("requests", "Requests", lambda: admission.requests, admission.max_requests),
+            ("upload_bytes", "Bytes of bodies", lambda: admission.bytes, admission.max_bytes),
+        ):
+            self._watch(
+                f"gpen_{name}_in_flight",
+                f"gpen_limit_{name}_in_flight",
+                f"{text} in flight",
+                value,
+                limit,
+            )
+        pace = Gauge(
+            "gpen_pace_seconds",
+            "What a request takes of the whole service's time",
+            registry=self.registry,
+        )
+        pace.set_function(lambda: admission.pace.seconds)
+
+    def watch_device(self, device: torch.device) -> None:
+        """Report the memory of a GPU: what is reserved by this process, and what is left of all."""
+        if device.type != "cuda":
+            return
+        for name, text, value in (
+            ("reserved", "reserved by the service", lambda: torch.cuda.memory_reserved(device)),
+            ("free", "free", lambda: torch.cuda.mem_get_info(device)[0]),
+        ):
+            Gauge(
+                f"gpen_device_memory_{name}_bytes",
+                f"Memory of the device, {text}",
+                registry=self.registry,
+            ).set_function(value)
+
     def watch_queue(self, depth: Callable[[], int], limit: int) -> None:
         """Report the faces that wait, and how many may."""
         self._watch("gpen_queue_faces", "gpen_queue_limit_faces", "Faces that wait", depth, limit)
@@ -64,8 +107,11 @@ class Metrics:
         Gauge(name, text, registry=self.registry).set_function(value)
         Gauge(limit_name, f"{text}, at most", registry=self.registry).set(limit)
 
-    def observe_request(self, route: str, status: int, seconds: float) -> None:
+    def observe_request(self, route: str, status: int, seconds: float, problem: str | None) -> None:
+        """``problem`` is the slug of what the client was told, if it was told of one."""
         self.requests.labels(route, str(status)).inc()
+        if problem is not None:
+            self.problems.labels(problem).inc()
         self.request_seconds.labels(route).observe(seconds)
 
     def observe_batch(self, faces: int, seconds: float) -> None:

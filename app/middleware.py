@@ -6,21 +6,20 @@ import logging
 import re
 import time
 import uuid
+from collections.abc import MutableMapping
+from typing import Any
 
-from python_multipart.multipart import parse_options_header
 from starlette.datastructures import Headers, MutableHeaders
-from starlette.requests import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from app.errors import InvalidForm, TooLarge
 from app.metrics import Metrics
-from app.problems import problem_response
 
 log = logging.getLogger(__name__)
 
+ENHANCE = "/enhance"
 _UNKNOWN = "unknown"  # for paths that are no routes: theirs are without number
 _ROUTINE = ("/health", "/metrics")
-_TAIL = 256  # bytes: the last boundary, of 70 characters at most (RFC 2046), and what may follow
+_CLIENT_GONE = 499
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,128}")
 
 
@@ -50,7 +49,8 @@ class ObserveRequests:
     """Counts, times and logs every request, by route and status.
 
     The log has a line a request, at debug for probes and scrapes; nothing of it is the caller's own
-    but the id, which :class:`RequestId` has checked.
+    but the id, which :class:`RequestId` has checked.  A client that goes away before its answer is
+    a 499, as nginx has it.
     """
 
     def __init__(self, app: ASGIApp, metrics: Metrics) -> None:
@@ -61,7 +61,7 @@ class ObserveRequests:
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
-        start, status = time.perf_counter(), 500  # if nothing is sent, the server says 500
+        start, status = time.perf_counter(), _CLIENT_GONE
 
         async def send_noting(message: Message) -> None:
             nonlocal status
@@ -71,60 +71,33 @@ class ObserveRequests:
 
         try:
             await self.app(scope, receive, send_noting)
+        except Exception:
+            status = 500 if status == _CLIENT_GONE else status  # what the server says then
+            raise
         finally:
-            seconds = time.perf_counter() - start
-            route = getattr(scope.get("route"), "path", _UNKNOWN)
-            self.metrics.observe_request(route, status, seconds)
-            level = logging.DEBUG if route.startswith(_ROUTINE) else logging.INFO
-            request_id = scope["state"]["request_id"]
-            log.log(level, "%s %d %.0f ms, request %s", route, status, seconds * 1000, request_id)
+            self._note(scope, status, time.perf_counter() - start)
+
+    def _note(self, scope: Scope, status: int, seconds: float) -> None:
+        route = getattr(scope.get("route"), "path", None) or _route(scope["path"])
+        state = scope["state"]
+        problem = state.get("problem")
+        self.metrics.observe_request(route, status, seconds, problem)
+        log.log(
+            logging.DEBUG if is_routine(scope) else logging.INFO,
+            "%s %d%s %.0f ms, request %s",
+            route,
+            status,
+            f" {problem}" if problem else "",
+            seconds * 1000,
+            state["request_id"],
+        )
 
 
-class BodyGuard:
-    """Refuses a body over ``limit`` bytes, and a multipart form that breaks off.
-
-    The length is checked at once if it is declared, and while the body comes in.  (The parser takes
-    a form without its end for a complete one.)
-    """
-
-    def __init__(self, app: ASGIApp, limit: int) -> None:
-        self.app = app
-        self.limit = limit
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http":
-            await self.app(scope, receive, send)
-            return
-        headers = Headers(scope=scope)
-        declared = headers.get("content-length", "")
-        if declared.isdecimal() and int(declared) > self.limit:
-            response = problem_response(Request(scope), self._too_large())
-            await response(scope, receive, send)
-            return
-        ending = _form_ending(headers.get("content-type", ""))
-        received, tail = 0, b""
-
-        async def receive_guarded() -> Message:
-            nonlocal received, tail
-            message = await receive()
-            if message["type"] == "http.request":
-                body = message.get("body", b"")
-                received += len(body)
-                if received > self.limit:
-                    raise self._too_large()
-                tail = (tail + body[-_TAIL:])[-_TAIL:]
-                if not message.get("more_body", False) and ending not in tail:
-                    raise InvalidForm("The multipart form breaks off.")
-            return message
-
-        await self.app(scope, receive_guarded, send)
-
-    def _too_large(self) -> TooLarge:
-        return TooLarge(f"The body is larger than {self.limit} bytes.")
+def is_routine(scope: MutableMapping[str, Any]) -> bool:
+    """Probes and scrapes, of which there are many and none is of interest."""
+    return str(scope["path"]).startswith(_ROUTINE)
 
 
-def _form_ending(content_type: str) -> bytes:
-    """What a multipart body ends with; empty for other bodies, or without a boundary."""
-    media_type, parameters = parse_options_header(content_type)
-    boundary = parameters.get(b"boundary", b"") if media_type == b"multipart/form-data" else b""
-    return b"--" + boundary + b"--" if boundary else b""
+def _route(path: str) -> str:
+    """The route of a request that was answered before it got there."""
+    return path if path == ENHANCE else _UNKNOWN

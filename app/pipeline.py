@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 from app.align import AlignedFace, align, rescaled
+from app.deadline import NEVER, Deadline
 from app.decode import decode, measure
 from app.detect import Face, detect
 from app.encode import EncodedPicture, check_encodable, encode, output_format
@@ -83,12 +84,18 @@ def _max_pixels(options: EnhanceOptions, limits: Limits) -> int:
 
 
 def find(
-    data: bytes, options: EnhanceOptions, limits: Limits, detector: nn.Module, restorer: Restorer
+    data: bytes,
+    options: EnhanceOptions,
+    limits: Limits,
+    detector: nn.Module,
+    restorer: Restorer,
+    deadline: Deadline = NEVER,
 ) -> FoundFaces:
     """Decode a photo, detect its faces, and align those to restore.
 
-    Raises the ServiceErrors of :func:`app.decode.decode`, NotSquare, and NoFace.
+    Raises the ServiceErrors of :func:`app.decode.decode`, NotSquare, NoFace and DeadlineExceeded.
     """
+    deadline.check()
     start = time.perf_counter()
     photo = decode(data, _max_pixels(options, limits))
     check_encodable(
@@ -96,6 +103,7 @@ def find(
         photo.width * options.upscale,
         photo.height * options.upscale,
     )
+    deadline.check()
     decoded = time.perf_counter()
     if options.aligned:
         faces = [_whole_picture(photo, restorer)]
@@ -105,6 +113,7 @@ def find(
         )
     if not faces and options.require_face:
         raise NoFace("No face was found in the picture.")
+    deadline.check()
     reports = _select(faces, options.faces, limits.max_faces, photo)
     aligned = tuple(
         align(photo.pixels, report.face.landmarks, restorer.template, restorer.size)
@@ -115,8 +124,17 @@ def find(
     return FoundFaces(restorer.name, photo, reports, aligned, timings)
 
 
-def finish(found: FoundFaces, restored: Sequence[Pixels], options: EnhanceOptions) -> Enhanced:
-    """Paste the restored crops, in the order of ``found.aligned``, and encode the photo."""
+def finish(
+    found: FoundFaces,
+    restored: Sequence[Pixels],
+    options: EnhanceOptions,
+    deadline: Deadline = NEVER,
+) -> Enhanced:
+    """Paste the restored crops, in the order of ``found.aligned``, and encode the photo.
+
+    Raises DeadlineExceeded.
+    """
+    deadline.check()
     start = time.perf_counter()
     faces = [replace(face, crop=crop) for face, crop in zip(found.aligned, restored, strict=True)]
     photo = upscaled(found.photo, options.upscale)
@@ -124,6 +142,7 @@ def finish(found: FoundFaces, restored: Sequence[Pixels], options: EnhanceOption
         pixels = replace_whole(photo.pixels, restored[0], strength=options.strength)
     else:
         pixels = paste(photo.pixels, faces, scale=options.upscale, strength=options.strength)
+    deadline.check()
     pasted = time.perf_counter()
     picture = encode(
         replace(photo, pixels=pixels),

@@ -48,12 +48,7 @@ def _on_service_error(request: Request, error: Exception) -> Response:
 
 
 def _on_validation_error(request: Request, error: Exception) -> Response:
-    """The only bodies are multipart forms; their fields are what is validated."""
-    content_type = request.headers.get("content-type", "")
-    if content_type.split(";")[0].strip().lower() != "multipart/form-data":
-        return problem_response(
-            request, InvalidForm("Send a multipart/form-data body with the picture as 'file'.")
-        )
+    """A field of the form."""
     lines = [
         f"{'.'.join(str(part) for part in item['loc'][1:]) or 'body'}: {item['msg']}"
         for item in cast(RequestValidationError, error).errors()
@@ -64,8 +59,6 @@ def _on_validation_error(request: Request, error: Exception) -> Response:
 def _on_http_exception(request: Request, error: Exception) -> Response:
     """What Starlette and FastAPI raise: 404, 405, a form that cannot be parsed."""
     error = cast(HTTPException, error)
-    if isinstance(error.__cause__, ServiceError):  # raised while the form was read
-        return problem_response(request, error.__cause__)
     if error.status_code == HTTPStatus.BAD_REQUEST:
         return problem_response(request, InvalidForm(str(error.detail)))
     status = HTTPStatus(error.status_code)
@@ -90,6 +83,7 @@ def _respond(
     request: Request, slug: str, title: str, status: int, detail: str, headers: Mapping[str, str]
 ) -> Response:
     request_id = request.state.request_id
+    request.state.problem = slug  # for metrics and log
     problem = Problem(
         type=f"urn:gpen:problem:{slug}",
         title=title,

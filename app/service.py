@@ -15,17 +15,26 @@ from enum import StrEnum
 from functools import partial
 from typing import Any
 
+import numpy as np
+
+from app.admission import Admission
 from app.batch import FaceQueue, RestoredFace, Worker
-from app.budget import PixelBudget, pixels_by_memory
-from app.errors import DeadlineExceeded, Unavailable
+from app.budget import PixelBudget, memory_bytes, pixels_by_memory
+from app.deadline import Deadline
+from app.errors import NotServing
 from app.load import Loaded, load
 from app.metrics import Metrics
 from app.options import EnhanceOptions
+from app.pace import Pace
 from app.photo import Pixels
 from app.pipeline import Enhanced, FoundFaces, find, finish, measure_work
 from app.settings import Settings
 
 log = logging.getLogger(__name__)
+
+_FIRST_GUESS_S = 0.1  # for a request, and for a face, until some have been done
+_UPLOADS_SHARE = 0.05  # of the memory: a body is there up to three times while its form is parsed
+_WATCH_S = 0.5
 
 
 class Status(StrEnum):
@@ -52,14 +61,24 @@ class Service:
     ) -> None:
         self.settings = settings
         self.metrics = metrics
-        self.budget = PixelBudget(settings.max_pixels_in_flight or pixels_by_memory())
+        self.admission = Admission(
+            settings.max_requests_in_flight,
+            settings.max_bytes_in_flight
+            or max(settings.max_body_bytes, int(_UPLOADS_SHARE * memory_bytes())),
+            Pace(_FIRST_GUESS_S),
+        )
+        self.budget = PixelBudget(
+            settings.max_pixels_in_flight or pixels_by_memory(),
+            retry_after=lambda: self.admission.pace.seconds,
+        )
+        metrics.watch_admission(self.admission)
         metrics.watch_pixels(lambda: self.budget.used, self.budget.limit)
         self.running: Running | None = None
         self._failed = False
         self._draining = False
         self._on_failure = on_failure
         self._pool = ThreadPoolExecutor(os.cpu_count() or 1, thread_name_prefix="gpen-cpu")
-        self._loading: asyncio.Task[None] | None = None
+        self._tasks: list[asyncio.Task[None]] = []
 
     @property
     def status(self) -> Status:
@@ -73,15 +92,30 @@ class Service:
         """From now on ``status`` is ``draining``; requests are still served."""
         self._draining = True
 
+    def check_serving(self) -> None:
+        """Raises NotServing unless requests can be served."""
+        if self.running is None or self.status not in (Status.OK, Status.DRAINING):
+            raise NotServing(f"The service is {self.status}.", retry_after=5)
+
     def start(self) -> None:
-        self._loading = asyncio.get_running_loop().create_task(self._load())
+        loop = asyncio.get_running_loop()
+        self._tasks = [loop.create_task(work) for work in (self._load(), self._watch())]
 
     async def stop(self) -> None:
-        if self._loading is not None:
-            self._loading.cancel()
         if self.running is not None:
             await asyncio.to_thread(self.running.worker.stop)
+        for task in self._tasks:
+            task.cancel()
         self._pool.shutdown(wait=False, cancel_futures=True)
+
+    async def _watch(self) -> None:
+        """A device that hangs raises nothing: only time tells."""
+        limit = self.settings.worker_timeout_s
+        while self.running is None or self.running.worker.busy_seconds < limit:  # noqa: ASYNC110
+            await asyncio.sleep(_WATCH_S)
+        log.critical("the device has been at one batch for more than %g s", limit)
+        self._failed = True
+        self._on_failure()
 
     async def _load(self) -> None:
         start = time.perf_counter()
@@ -92,13 +126,18 @@ class Service:
             self._failed = True
             self._on_failure()
             return
-        queue = FaceQueue(self.settings.queue_faces, on_drop=self.metrics.dropped.inc)
+        queue = FaceQueue(
+            self.settings.queue_faces, Pace(_FIRST_GUESS_S), on_drop=self.metrics.dropped.inc
+        )
         self.metrics.watch_queue(queue.__len__, queue.limit)
+        self.metrics.watch_device(loaded.restorer.device)
+        size = loaded.restorer.size
         worker = Worker(
             loaded.restorer,
             queue,
             max_batch=loaded.max_batch,
             max_wait=loaded.max_wait,
+            sample=np.zeros((1, size, size, 3), np.uint8),
             on_death=self._on_failure,
             on_batch=self.metrics.observe_batch,
         )
@@ -112,28 +151,29 @@ class Service:
             loaded.restorer.licence,
         )
 
-    async def enhance(self, data: bytes, options: EnhanceOptions, seconds: float) -> Enhanced:
-        """Restore a photo.  Raises ServiceError, DeadlineExceeded after ``seconds``."""
-        if self.running is None or self.status not in (Status.OK, Status.DRAINING):
-            raise Unavailable(f"The service is {self.status}.", retry_after=5)
-        try:
-            async with asyncio.timeout(seconds):
-                return await self._enhance(self.running, data, options)
-        except TimeoutError as error:
-            raise DeadlineExceeded(f"Not done within {seconds:g} s.") from error
+    async def enhance(self, data: bytes, options: EnhanceOptions, deadline: Deadline) -> Enhanced:
+        """Restore a photo.  Raises ServiceError.
 
-    async def _enhance(self, running: Running, data: bytes, options: EnhanceOptions) -> Enhanced:
-        limits, loaded = self.settings.limits, running.loaded
-        job: Future[Any] = self._pool.submit(measure_work, data, options, limits)
-        release = self.budget.take(await asyncio.wrap_future(job))
+        When this is cancelled, so is what waits; what runs in a thread ends with its step if
+        ``deadline`` is ended too.
+        """
+        self.check_serving()
+        assert self.running is not None
+        limits, loaded = self.settings.limits, self.running.loaded
+        # by the header alone, so not behind the pool's long jobs: who is refused hears it soon
+        pixels = await asyncio.to_thread(measure_work, data, options, limits)
+        release = self.budget.take(pixels)
+        job: Future[Any] = self._pool.submit(
+            find, data, options, limits, loaded.detector, loaded.restorer, deadline
+        )
         try:
-            job = self._pool.submit(find, data, options, limits, loaded.detector, loaded.restorer)
-            crops, found = await _restore(running.queue, await asyncio.wrap_future(job))
+            found = await asyncio.wrap_future(job)
+            crops, found = await _restore(self.running.queue, found, deadline)
             self._count_faces(found)
-            job = self._pool.submit(finish, found, crops, options)
+            job = self._pool.submit(finish, found, crops, options, deadline)
             return await asyncio.wrap_future(job)
         finally:
-            # a thread goes on to its end, and holds its photo, when nobody waits any more
+            # a thread goes on to the end of its step, and holds its photo that long
             job.add_done_callback(lambda _: release())
 
     def _count_faces(self, found: FoundFaces) -> None:
@@ -166,10 +206,12 @@ def _in_daemon_thread(work: Callable[[], Loaded]) -> asyncio.Future[Loaded]:
     return future
 
 
-async def _restore(queue: FaceQueue, found: FoundFaces) -> tuple[list[Pixels], FoundFaces]:
+async def _restore(
+    queue: FaceQueue, found: FoundFaces, deadline: Deadline
+) -> tuple[list[Pixels], FoundFaces]:
     """Send the faces through the queue; the timings say how long they waited and took."""
     start = time.perf_counter()
-    futures = queue.put(found.crops)
+    futures = queue.put(found.crops, deadline)
     try:
         faces: list[RestoredFace] = await asyncio.gather(*map(asyncio.wrap_future, futures))
     finally:

@@ -23,6 +23,7 @@ from app.log import LogFormat
 
 _BUNDLED_WEIGHTS = Path(__file__).resolve().parent.parent / "weights"
 _SHORTEST_KEY = 16
+_FORM_OVERHEAD = 64 * 1024  # bytes: boundaries and options beside the file
 _PILLOW_LIMIT = 178_000_000  # above, Pillow itself takes a picture for a decompression bomb
 
 
@@ -81,6 +82,12 @@ class Settings(BaseSettings):
     max_pixels_in_flight: PositiveInt | None = Field(
         None, description="pixels of all photos being worked on (by memory)"
     )
+    max_requests_in_flight: PositiveInt = Field(
+        1000, description="requests that have not been answered, uploads included"
+    )
+    max_mb_in_flight: float | None = Field(
+        None, gt=0, description="MB of all uploads in memory (by memory)"
+    )
     min_face: float = Field(24, gt=0, description="smallest face, pixels")
     detection_threshold: float = Field(0.9, gt=0, lt=1, description="confidence of a face")
     api_keys: SecretStr = Field(SecretStr(""), description="keys that get in, comma-separated")
@@ -93,6 +100,9 @@ class Settings(BaseSettings):
     )
 
     request_timeout_s: float = Field(30, gt=0, le=3600, description="seconds for a request")
+    worker_timeout_s: float = Field(
+        120, gt=0, le=3600, description="seconds for a batch; then the device counts as dead"
+    )
     drain_s: float = Field(
         10, ge=0, le=3600, description="seconds of service after SIGTERM, /health being 503"
     )
@@ -103,6 +113,15 @@ class Settings(BaseSettings):
             raise ValueError(
                 f"queue_faces ({self.queue_faces}) is less than max_faces ({self.max_faces}): "
                 "a crowd could never be served"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _a_photo_fits_in_flight(self) -> Self:
+        if self.max_mb_in_flight is not None and self.max_bytes_in_flight < self.max_body_bytes:
+            raise ValueError(
+                f"max_mb_in_flight ({self.max_mb_in_flight:g}) is not more than max_upload_mb "
+                f"({self.max_upload_mb:g}): the largest photo could never be taken in"
             )
         return self
 
@@ -146,6 +165,15 @@ class Settings(BaseSettings):
     @property
     def max_upload_bytes(self) -> int:
         return int(self.max_upload_mb * 1_000_000)
+
+    @property
+    def max_body_bytes(self) -> int:
+        return self.max_upload_bytes + _FORM_OVERHEAD
+
+    @property
+    def max_bytes_in_flight(self) -> int:
+        """0: by memory."""
+        return int((self.max_mb_in_flight or 0) * 1_000_000)
 
 
 def one_line(error: ValidationError) -> str:

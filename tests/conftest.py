@@ -35,14 +35,20 @@ class Server:
 
 
 @contextlib.contextmanager
-def serving(log: Path, **environment: str) -> Iterator[Server]:
-    """``gpen serve`` on a free port, ready, and stopped afterwards."""
+def serving(log: Path, sabotage: str = "", **environment: str) -> Iterator[Server]:
+    """``gpen serve`` on a free port, ready, and stopped afterwards.
+
+    ``sabotage`` is Python that runs before it.
+    """
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
     with log.open("wb") as output:
         process = subprocess.Popen(
-            [sys.executable, "-m", "app.cli", "serve", "--host", "127.0.0.1", "--port", str(port)],
+            [
+                *(sys.executable, "-c", f"{sabotage}\nfrom app.cli import main\nmain()"),
+                *("serve", "--host", "127.0.0.1", "--port", str(port)),
+            ],
             stdout=output,
             stderr=subprocess.STDOUT,
             cwd=REPOSITORY,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import math
+import resource
 import signal
 import sys
 
@@ -25,6 +26,7 @@ def run(options: argparse.Namespace) -> int:
 
     settings = settings_from(options)
     configure_logging(settings.log_level, settings.log_format)
+    _allow_connections()
     # uvicorn raises the signal that ended it once more, for whoever had a handler before
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     uvicorn.run(
@@ -36,3 +38,9 @@ def run(options: argparse.Namespace) -> int:
         timeout_graceful_shutdown=math.ceil(settings.request_timeout_s) + 1,
     )
     return 0
+
+
+def _allow_connections() -> None:
+    """Each connection is an open file, and the usual limit of 1024 is soon reached."""
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))

@@ -7,12 +7,15 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from numpy.typing import NDArray
 
 from app.batch import FaceQueue, RestoredFace, Worker
-from app.errors import RestorationFailed, Unavailable
+from app.deadline import Deadline
+from app.errors import DeadlineExceeded, MemoryFull, QueueFull, RestorationFailed, Unavailable
+from app.pace import Pace
 
-RAISES, LOSES, DIES = 66, 77, 88
+RAISES, LOSES, DIES, BREAKS = 66, 77, 88, 99
 
 
 def crop(level: int) -> NDArray[np.uint8]:
@@ -30,12 +33,21 @@ class Engine:
         self.batches: list[list[int]] = []
         self.gate = threading.Event()
         self.entered = threading.Semaphore(0)
+        self.memory = 100  # faces
+        self.broken = False
 
     def __call__(self, crops: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        if self.broken:
+            raise RuntimeError("device lost")
+        if not crops.any():  # the sample
+            return crops
         self.batches.append([int(c[0, 0, 0]) for c in crops])
         self.entered.release()
         assert self.gate.wait(10)
-        if RAISES in self.batches[-1]:
+        if len(crops) > self.memory:
+            raise torch.OutOfMemoryError("no memory")
+        self.broken = BREAKS in self.batches[-1]
+        if self.broken or RAISES in self.batches[-1]:
             raise RuntimeError("boom")
         if DIES in self.batches[-1]:
             raise SystemExit
@@ -47,9 +59,11 @@ class Engine:
 def started(
     engine: Engine, *, max_batch: int = 4, limit: int = 100
 ) -> tuple[FaceQueue, Worker, threading.Event]:
-    queue = FaceQueue(limit)
+    queue = FaceQueue(limit, Pace(0))
     died = threading.Event()
-    worker = Worker(engine, queue, max_batch=max_batch, max_wait=0, on_death=died.set)
+    worker = Worker(
+        engine, queue, max_batch=max_batch, max_wait=0, sample=crop(0)[None], on_death=died.set
+    )
     worker.start()
     return queue, worker, died
 
@@ -59,7 +73,7 @@ def result(future: Future[RestoredFace]) -> int:
 
 
 def test_faces_of_requests_are_taken_in_turn() -> None:
-    queue = FaceQueue(100)
+    queue = FaceQueue(100, Pace(1))
     queue.put([crop(i) for i in range(10, 16)])
     queue.put([crop(20)])
     queue.put([crop(30), crop(31)])
@@ -69,8 +83,46 @@ def test_faces_of_requests_are_taken_in_turn() -> None:
     assert len(queue) == 0
 
 
+def test_a_crowd_is_not_held_up_for_ever_by_those_after_it() -> None:
+    pace = 0.01
+    queue = FaceQueue(100, Pace(pace))
+    queue.put([crop(i) for i in range(10, 13)])
+    time.sleep(4 * pace)  # by now the crowd could have been done
+    for level in range(20, 25):
+        queue.put([crop(level)])
+    assert levels(queue.take(8, 0)) == [10, 11, 12, 20, 21, 22, 23, 24]
+
+
+def test_what_could_not_be_done_in_time_is_refused_at_once() -> None:
+    queue = FaceQueue(100, Pace(1))
+    queue.put([crop(0)], Deadline(0.5))  # alone: it may be faster than the others were
+    queue.put([crop(1), crop(2), crop(3)], Deadline(10))
+    with pytest.raises(QueueFull) as refused:
+        queue.put([crop(4), crop(5), crop(6)], Deadline(4.5))
+    assert refused.value.headers["Retry-After"] == "3"  # seven paces, of which it has 4.5
+    queue.put([crop(7)], Deadline(4))  # one face goes before most of theirs
+    assert len(queue) == 5
+
+
+def test_faces_past_their_deadline_cost_nothing() -> None:
+    dropped: list[int] = []
+    queue = FaceQueue(3, Pace(0), on_drop=dropped.append)
+    late = queue.put([crop(0), crop(1)], Deadline(0.01))
+    queue.put([crop(2)])
+    time.sleep(0.02)
+    assert queue.put([crop(3)])  # they make room
+    assert dropped == [2]
+    latest = queue.put([crop(4)], Deadline(0.01))
+    time.sleep(0.02)
+    assert levels(queue.take(4, 0)) == [2, 3]
+    assert dropped == [2, 1]
+    for future in (*late, *latest):
+        with pytest.raises(DeadlineExceeded):
+            future.result(0)
+
+
 def test_a_request_fits_whole_or_not_at_all() -> None:
-    queue = FaceQueue(3)
+    queue = FaceQueue(3, Pace(0.01))
     queue.put([crop(0), crop(1)])
     with pytest.raises(Unavailable) as refused:
         queue.put([crop(2), crop(3)])
@@ -81,7 +133,7 @@ def test_a_request_fits_whole_or_not_at_all() -> None:
 
 
 def test_a_batch_waits_to_fill_but_no_longer_than_told() -> None:
-    queue = FaceQueue(10)
+    queue = FaceQueue(10, Pace(0.01))
     queue.put([crop(0)])
     threading.Timer(0.1, queue.put, [[crop(1)]]).start()
     start = time.perf_counter()
@@ -95,11 +147,11 @@ def test_a_batch_waits_to_fill_but_no_longer_than_told() -> None:
 
 def test_cancelled_faces_cost_nothing() -> None:
     dropped: list[int] = []
-    queue = FaceQueue(10, on_drop=dropped.append)
+    queue = FaceQueue(10, Pace(0), on_drop=dropped.append)
     first = queue.put([crop(0), crop(1)])
     queue.put([crop(2)])
     assert first[0].cancel()
-    assert levels(queue.take(4, 0)) == [2, 1]
+    assert levels(queue.take(4, 0)) == [1, 2]
     assert dropped == [1]
     assert not first[1].cancel()  # running
 
@@ -147,6 +199,55 @@ def test_a_face_that_cannot_be_restored_fails_alone(
     assert not died.is_set()
 
 
+def test_a_batch_too_large_for_the_device_is_split_until_it_fits() -> None:
+    engine = Engine()
+    engine.memory = 2
+    queue, worker, died = started(engine, max_batch=7)
+    busy = queue.put([crop(1)])
+    engine.entered.acquire()
+    futures = queue.put([crop(level) for level in range(10, 17)])
+    engine.gate.set()
+    assert [result(f) for f in (*busy, *futures)] == [2, *range(11, 18)]
+    assert worker.max_batch == 2  # so that the next ones fit at once
+    engine.memory = 0
+    (hopeless,) = queue.put([crop(1)])
+    with pytest.raises(MemoryFull):
+        hopeless.result(10)
+    engine.memory = 2
+    assert [result(f) for f in queue.put([crop(3), crop(4)])] == [4, 5]
+    assert not died.is_set()
+    worker.stop()
+
+
+def test_when_the_device_is_lost_the_worker_ends() -> None:
+    engine = Engine()
+    queue, _worker, died = started(engine)
+    busy = queue.put([crop(1)])
+    engine.entered.acquire()
+    futures = queue.put([crop(level) for level in (2, BREAKS, 3, 4, 5, 6)])
+    engine.gate.set()
+    assert result(busy[0]) == 2
+    for future in futures:
+        with pytest.raises((RestorationFailed, Unavailable)):
+            future.result(10)
+    assert died.wait(10)
+    assert len(engine.batches) < 6  # not one try after the other
+
+
+def test_one_sees_how_long_the_device_has_been_busy() -> None:
+    engine = Engine()
+    queue, worker, _died = started(engine)
+    assert worker.busy_seconds == 0
+    futures = queue.put([crop(1)])
+    engine.entered.acquire()
+    time.sleep(0.05)
+    assert worker.busy_seconds >= 0.05
+    engine.gate.set()
+    result(futures[0])
+    worker.stop()
+    assert worker.busy_seconds == 0
+
+
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
 @pytest.mark.parametrize("max_batch", [1, 4])
 def test_when_the_worker_dies_nobody_waits_in_vain(max_batch: int) -> None:
@@ -168,13 +269,13 @@ def test_when_the_worker_dies_nobody_waits_in_vain(max_batch: int) -> None:
 
 
 def test_cancelled_faces_make_room() -> None:
-    queue = FaceQueue(4)
+    queue = FaceQueue(4, Pace(0))
     given_up = queue.put([crop(0), crop(1)])
     queue.put([crop(2), crop(3)])
     assert given_up[1].cancel()
     queue.put([crop(4)])
     assert len(queue) == 4
-    assert levels(queue.take(9, 0)) == [0, 2, 4, 3]
+    assert levels(queue.take(9, 0)) == [0, 2, 3, 4]
 
 
 def test_stopping_finishes_the_batch_at_hand_and_fails_the_rest() -> None:

@@ -10,7 +10,7 @@ from app.errors import Unavailable
 
 
 def test_what_fits_gets_in() -> None:
-    budget = PixelBudget(100)
+    budget = PixelBudget(100, retry_after=lambda: 2.5)
     first = budget.take(60)
     budget.take(40)
     with pytest.raises(Unavailable) as refused:
@@ -23,7 +23,7 @@ def test_what_fits_gets_in() -> None:
 
 
 def test_a_photo_over_the_limit_gets_in_alone() -> None:
-    budget = PixelBudget(100)
+    budget = PixelBudget(100, retry_after=lambda: 2.5)
     release = budget.take(500)
     with pytest.raises(Unavailable):
         budget.take(1)
@@ -32,7 +32,7 @@ def test_a_photo_over_the_limit_gets_in_alone() -> None:
 
 
 def test_threads_do_not_miscount() -> None:
-    budget = PixelBudget(10**9)
+    budget = PixelBudget(10**9, retry_after=lambda: 2.5)
 
     def work() -> None:
         for _ in range(2000):

@@ -6,6 +6,7 @@ from starlette.testclient import TestClient
 
 from app.main import create_app
 from app.settings import Settings
+from tests.client import assert_problem
 
 PREFLIGHT = {"Access-Control-Request-Method": "POST", "Access-Control-Request-Headers": "X-API-Key"}
 KEY = "0123456789abcdef"
@@ -37,7 +38,7 @@ def test_listed_origins_may_call_with_a_key() -> None:
 def test_others_may_not() -> None:
     service = client("https://a.example")
     preflight = service.options("/enhance", headers={"Origin": "https://b.example"} | PREFLIGHT)
-    assert preflight.status_code == 400
+    assert_problem(preflight, 400)
     assert "access-control-allow-origin" not in preflight.headers
 
 

@@ -32,6 +32,7 @@ def test_a_request_is_counted_where_it_belongs(server: Server, astronaut_png: by
 
     assert more('gpen_requests_total{route="/enhance",status="200"}') == 1
     assert more('gpen_requests_total{route="/enhance",status="415"}') == 1
+    assert more('gpen_problems_total{type="unsupported-picture"}') == 1
     assert more('gpen_request_seconds_count{route="/enhance"}') == 2
     assert more('gpen_faces_total{outcome="restored"}') == 1
     assert more("gpen_queue_seconds_count") == 1
@@ -64,5 +65,6 @@ def test_a_line_a_request(server: Server) -> None:
     lines = [line for line in server.log.read_text().splitlines() if request_id in line]
     assert len(lines) == 1
     assert re.search(
-        r" INFO app.middleware: /enhance 415 \d+ ms, request line-a-request$", lines[0]
+        r" INFO app.middleware: /enhance 415 unsupported-picture \d+ ms, request line-a-request$",
+        lines[0],
     )
