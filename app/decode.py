@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from io import BytesIO
@@ -19,8 +20,10 @@ from PIL import (  # noqa: F401  (each plug-in registers its format)
     WebPImagePlugin,
 )
 
+from app.directories import is_modest
 from app.errors import BrokenPicture, ServiceError, TooLarge, UnsupportedPicture
 from app.photo import FileFormat, Photo, Pixels
+from app.precautions import MOST_PROFILE, prepared
 
 log = logging.getLogger(__name__)
 
@@ -31,7 +34,6 @@ _FORMATS: dict[str, FileFormat] = {
     "BMP": "bmp",
     "TIFF": "tiff",
 }
-_MPO = "MPO"  # what phones write, and Pillow makes of a JPEG: with further pictures behind it
 _ORIENTATION = ExifTags.Base.Orientation
 _UPRIGHT = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -59,9 +61,23 @@ _OF_THE_FILE = {  # sizes go stale, and sub-directories are copied by themselves
     ExifTags.Base.ExifImageWidth,
     ExifTags.Base.ExifImageHeight,
     ExifTags.Base.ExifInteroperabilityOffset,
+    ExifTags.Base.StripOffsets,
+    ExifTags.Base.StripByteCounts,
+    ExifTags.Base.TileOffsets,
+    ExifTags.Base.TileByteCounts,
     *(int(ifd) for ifd in _IFDS),
 }
 _DEEP_GREY = {"I;16", "I;16L", "I;16B", "I;16N", "I"}
+_NOT_SCREENS = {"CMYK", "LAB"}  # whose profiles describe nothing that the output has
+
+
+def ignore_pillows_warnings() -> None:
+    """Pillow tells of broken tags by warnings, and their texts hold numbers of the file.
+
+    Python keeps every text that it has shown: a server's memory would grow by each.
+    """
+    for kind in (UserWarning, RuntimeWarning):
+        warnings.filterwarnings("ignore", category=kind, module=r"PIL\.")
 
 
 def decode(data: bytes, max_pixels: int) -> Photo:
@@ -99,7 +115,7 @@ def _open(data: bytes) -> Image.Image:
     if not data:
         raise BrokenPicture("The file is empty.")
     try:
-        return Image.open(BytesIO(data), formats=tuple(_FORMATS))
+        return Image.open(BytesIO(prepared(data)), formats=tuple(_FORMATS))
     except UnidentifiedImageError as error:
         if _claims_a_format(data[:16]):
             raise BrokenPicture("The picture is broken or cut off.") from error
@@ -123,47 +139,97 @@ def _check_size(width: int, height: int, max_pixels: int) -> None:
 
 
 def _read(image: Image.Image) -> Photo:
-    file_format = "jpeg" if image.format == _MPO else _FORMATS[image.format or ""]
-    icc_profile = image.info.get("icc_profile")
+    file_format = _FORMATS[image.format or ""]
     if image.mode == "F":
         raise UnsupportedPicture("Pictures of floating-point numbers are not read.")
-    if image.mode == "CMYK":
-        icc_profile = None  # it describes inks, and the output has none
-    # a TIFF's directories are gone once it is loaded; a PNG's EXIF may come after its pixels
-    exif = _kept_exif(image) if file_format == "tiff" else None
-    image.load()
+    icc_profile = None if image.mode in _NOT_SCREENS else _profile(image)
+    if isinstance(image, TiffImagePlugin.TiffImageFile):
+        exif = _tiff_exif(image)
+        _reduce_exif_to_orientation(image)
+        image.load()  # this turns it upright, too
+    else:
+        image.load()  # a PNG's EXIF may come after its pixels
+        exif = _exif(image)
+        image = _upright(image, exif)
     return Photo(
-        *_split(_upright(image)),
+        *_split(image),
         file_format=file_format,
-        exif=_kept_exif(image) if exif is None else exif,
-        icc_profile=icc_profile or None,
+        exif=_kept(exif, of_a_tiff=file_format == "tiff"),
+        icc_profile=icc_profile,
     )
 
 
-def _upright(image: Image.Image) -> Image.Image:
-    """The picture as it is meant to be seen."""
+def _profile(image: Image.Image) -> bytes | None:
+    """The colour profile as it stands, unless it is none, or monstrous."""
+    profile = image.info.get("icc_profile")
+    if not isinstance(profile, bytes) or not profile:  # a TIFF's may be a number
+        return None
+    if len(profile) > MOST_PROFILE:
+        log.info("colour profile of %d bytes dropped", len(profile))
+        return None
+    return profile
+
+
+def _exif(image: Image.Image) -> Image.Exif:
+    """EXIF, and an orientation that only XMP tells."""
     try:
-        orientation = image.getexif().get(_ORIENTATION)
+        if not is_modest(image.info.get("exif", b"")):
+            log.info("EXIF out of all proportion dropped")
+            return Image.Exif()
+        return image.getexif()
     except Exception as error:  # noqa: BLE001  (the same: a broken tag must not cost the photo)
         log.info("unreadable EXIF: %s: %s", type(error).__name__, error)
-        return image
-    if orientation not in _UPRIGHT:
-        return image
-    return image.transpose(_UPRIGHT[orientation])
+        return Image.Exif()
 
 
-def _kept_exif(image: Image.Image) -> bytes:
+def _tiff_exif(image: TiffImagePlugin.TiffImageFile) -> Image.Exif:
+    """From the file, for the picture would forget its directories when it is loaded."""
+    exif = Image.Exif()
+    try:
+        data = image.fp.getvalue() if isinstance(image.fp, BytesIO) else b""
+        if is_modest(data):
+            exif.bigtiff = data[2] == 43
+            exif.endian = "<" if image.tag_v2.prefix == b"II" else ">"
+            exif.load_from_fp(BytesIO(data), image.tag_v2.offset)
+        return exif
+    except Exception as error:  # noqa: BLE001  (likewise)
+        log.info("unreadable EXIF: %s: %s", type(error).__name__, error)
+        return Image.Exif()
+
+
+def _reduce_exif_to_orientation(image: TiffImagePlugin.TiffImageFile) -> None:
+    """Loading a TIFF, Pillow reads all its EXIF and XMP, and any fault there costs the photo."""
+    exif = Image.Exif()
+    orientation = image.tag_v2.get(_ORIENTATION)
+    if orientation in _UPRIGHT:
+        exif[_ORIENTATION] = int(orientation)
+    image.info["exif"] = exif.tobytes()
+    image.info.pop("xmp", None)
+
+
+def _upright(image: Image.Image, exif: Image.Exif) -> Image.Image:
+    """The picture as it is meant to be seen."""
+    try:
+        orientation = exif.get(_ORIENTATION)
+        return image.transpose(_UPRIGHT[orientation]) if orientation in _UPRIGHT else image
+    except Exception as error:  # noqa: BLE001  (likewise)
+        log.info("unreadable orientation: %s: %s", type(error).__name__, error)
+        return image
+
+
+def _kept(read: Image.Exif, *, of_a_tiff: bool) -> bytes:
     """EXIF without the orientation, and without what describes the file instead of the photo."""
     try:
-        read, kept = image.getexif(), Image.Exif()
-        for tag, value in read.items():
-            if tag in _OF_THE_PHOTO or (image.format != "TIFF" and tag not in _OF_THE_FILE):
-                kept[tag] = value
+        kept = Image.Exif()
+        for tag in read:  # a tag that is not kept is not read, either: it may be long
+            if tag in _OF_THE_PHOTO or (not of_a_tiff and tag not in _OF_THE_FILE):
+                kept[tag] = read[tag]
         for ifd in _IFDS:
             values = {tag: v for tag, v in read.get_ifd(ifd).items() if tag not in _OF_THE_FILE}
             if values:
                 kept.get_ifd(ifd).update(values)
-        return kept.tobytes() if len(kept.tobytes()) > len(Image.Exif().tobytes()) else b""
+        written = kept.tobytes()
+        return written if len(written) > len(Image.Exif().tobytes()) else b""
     except Exception as error:  # noqa: BLE001  (likewise)
         log.info("unreadable EXIF dropped: %s: %s", type(error).__name__, error)
         return b""

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch import nn
 
+from app.decode import ignore_pillows_warnings
 from app.detect import detect, load_detector
 from app.restore import Restorer
 from app.settings import Settings
@@ -39,6 +40,7 @@ def load(settings: Settings) -> Loaded:
 
     Raises ValueError (CheckpointError, WeightsError, DetectorError, DeviceError).
     """
+    ignore_pillows_warnings()
     device = choose_device(settings.device)
     resolved = resolve(settings.model, settings.weights_dir, settings.cache_dir)
     generator, _ = load_generator(resolved.path)

@@ -20,5 +20,6 @@ def configure_logging(level: str, log_format: LogFormat = "text") -> None:
     else:
         handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
     logging.basicConfig(level=level.upper(), handlers=[handler], force=True)
-    for noisy in ("PIL", "asyncio", "multipart", "python_multipart", "matplotlib", "numba"):
+    logging.getLogger("PIL").setLevel(logging.CRITICAL)  # a hostile file is no error of ours
+    for noisy in ("asyncio", "multipart", "python_multipart", "matplotlib", "numba"):
         logging.getLogger(noisy).setLevel(logging.WARNING)

@@ -1,0 +1,63 @@
+"""What decoding and encoding promise for any bytes at all."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from io import BytesIO
+from typing import TypeVar
+
+from PIL import Image
+
+from app.decode import decode, measure
+from app.encode import check_encodable, encode, output_format
+from app.errors import ServiceError, TooLarge
+from app.options import OutputFormat
+from app.photo import Photo
+
+LIMIT = 40_000_000
+FORMATS: tuple[OutputFormat, ...] = ("same", "png", "jpeg", "webp")
+STATUSES = {413, 415, 422}
+
+
+def status_of(data: bytes) -> tuple[int, Photo | None]:
+    """Of an answer to this file: 200 and the photo, or the error's."""
+    promised, pixels = _tried(measure, data)
+    status, photo = _tried(decode, data)
+    # the header alone may promise what the rest does not keep
+    assert promised in (200, status), f"measured {promised}, decoded {status}"
+    if photo is not None:
+        assert photo.width * photo.height == pixels
+    return status, photo
+
+
+_Result = TypeVar("_Result")
+
+
+def _tried(step: Callable[[bytes, int], _Result], data: bytes) -> tuple[int, _Result | None]:
+    try:
+        return 200, step(data, LIMIT)
+    except ServiceError as error:
+        return error.status, None
+
+
+def assert_encodes(photo: Photo, wanted: OutputFormat, *, strip_metadata: bool) -> None:
+    """The photo goes out as a picture that opens, of the same size and with its metadata.
+
+    Unless the format has no room for it, which the pipeline asks before.
+    """
+    try:
+        check_encodable(output_format(photo, wanted), photo.width, photo.height)
+    except TooLarge:
+        return
+    picture = encode(photo, wanted, 90, strip_metadata=strip_metadata)
+    with Image.open(BytesIO(picture.data)) as image:
+        image.load()
+        assert image.size == (photo.width, photo.height)
+        assert Image.MIME[image.format or ""] == picture.media_type
+        assert image.info.get("icc_profile") == photo.icc_profile
+        room = wanted != "jpeg" and not (wanted == "same" and photo.file_format == "jpeg")
+        if strip_metadata or not photo.exif:
+            assert not image.getexif()
+        elif room or len(photo.exif) < 65_000:
+            assert image.getexif()
+    assert decode(picture.data, LIMIT).pixels.shape == photo.pixels.shape
