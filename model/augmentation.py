@@ -6,20 +6,26 @@ applied before degradation, so that both halves of a pair agree.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import cv2
 import numpy as np
 
 from model.degradation import FloatImage
+from model.degradation.operations import LUMA, mix_channels
 
-_LUMA = np.array([0.299, 0.587, 0.114], dtype=np.float32)
 
+def augment(
+    face: FloatImage, read_background: Callable[[], FloatImage], rng: np.random.Generator
+) -> FloatImage:
+    """Vary a face (R, R, 3), RGB in [0, 1].
 
-def augment(face: FloatImage, background: FloatImage, rng: np.random.Generator) -> FloatImage:
-    """Vary a face (R, R, 3), RGB in [0, 1]; ``background`` is any other picture of that shape."""
+    ``read_background`` returns any other picture of that shape, and is called if one is needed.
+    """
     if rng.random() < 0.5:
         face = face[:, ::-1]
     if rng.random() < 0.35:
-        face = replace_background(face, background, rng)
+        face = replace_background(face, read_background(), rng)
     face = vary_pose(face, rng)
     face = vary_colour(face, rng)
     return np.ascontiguousarray(face)
@@ -72,7 +78,7 @@ def vary_colour(face: FloatImage, rng: np.random.Generator) -> FloatImage:
     face = (face - 0.5) * np.float32(rng.uniform(0.6, 1.3)) + np.float32(rng.normal(0.5, 0.06))
     face = face * np.exp(rng.normal(0, 0.07, 3)).astype(np.float32)
     saturation = np.float32(0 if rng.random() < 0.15 else rng.uniform(0.4, 1.5))
-    grey: FloatImage = (face @ _LUMA)[..., None]
+    grey = mix_channels(face, LUMA)
     face = grey + saturation * (face - grey)
     if rng.random() < 0.08:  # sepia and other single tints, as paper ages
         face = grey * rng.uniform(0.7, 1.1, 3).astype(np.float32)

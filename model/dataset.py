@@ -1,12 +1,11 @@
-"""Pairs of low- and high-quality faces, made on the fly from a folder of aligned ones."""
+"""Training pairs: faces degraded on the fly, or folders of pairs; and in which order they come."""
 
 from __future__ import annotations
 
-import logging
-from collections.abc import Iterator
+from collections.abc import Iterator, Sized
 from pathlib import Path
+from typing import NamedTuple, Protocol
 
-import cv2
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -15,64 +14,46 @@ from torch.utils.data import Dataset, Sampler
 
 from model.augmentation import augment
 from model.degradation import RECIPES, FloatImage, RecipeName, degrade
+from model.pictures import (
+    HIGH,
+    FaceFiles,
+    PictureFiles,
+    find_faces,
+    find_pairs,
+    holds_pairs,
+    read_face,
+    read_faces,
+    read_groups,
+    split_holdout,
+)
 
-log = logging.getLogger(__name__)
+__all__ = [
+    "DegradedFaces",
+    "EpochBatches",
+    "Faces",
+    "PairedFaces",
+    "TrainingData",
+    "batches_per_epoch",
+    "evaluation_pairs",
+    "find_faces",
+    "open_training_data",
+    "read_face",
+    "read_faces",
+    "split_holdout",
+    "to_float",
+    "to_tensor",
+]
 
-SUFFIXES = {".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff"}
-
-
-def find_faces(folder: Path) -> list[Path]:
-    """Pictures under a folder, sorted by path.  Raises FileNotFoundError if there is none."""
-    paths = sorted(path for path in folder.rglob("*") if path.suffix.lower() in SUFFIXES)
-    if not paths:
-        raise FileNotFoundError(f"no pictures in {folder}")
-    return paths
-
-
-def split_holdout(folder: Path, holdout: Path | None) -> tuple[list[Path], list[Path]]:
-    """Faces to train on and faces never to train on.
-
-    ``holdout`` lists the latter, one path a line, relative to the list's own folder.  Raises
-    FileNotFoundError for a listed picture that is not in ``folder``.
-    """
-    faces = find_faces(folder)
-    if holdout is None:
-        return faces, []
-    lines = [line.strip() for line in holdout.read_text().splitlines()]
-    listed = {(holdout.parent / line).resolve() for line in lines if line}
-    held_out = [path for path in faces if path.resolve() in listed]
-    if len(held_out) != len(listed):
-        missing = sorted(listed - {path.resolve() for path in held_out})
-        raise FileNotFoundError(f"{holdout} lists {missing[0]}, which is not in {folder}")
-    return [path for path in faces if path.resolve() not in listed], held_out
-
-
-def read_face(path: Path, size: int) -> NDArray[np.uint8]:
-    """Read a square face and resize it (area): (size, size, 3) RGB.  Raises ValueError."""
-    image = cv2.imread(str(path), cv2.IMREAD_COLOR_RGB)
-    if image is None:
-        raise ValueError(f"{path} cannot be read as a picture")
-    if image.shape[0] != image.shape[1]:
-        raise ValueError(f"{path} is not square: {image.shape[1]}x{image.shape[0]}")
-    if image.shape[0] != size:
-        image = cv2.resize(image, (size, size), interpolation=cv2.INTER_AREA)
-    return np.asarray(image, dtype=np.uint8)
+MEMORY_LIMIT = 2 * 2**30
+"""Bytes of faces up to which they are read once, instead of whenever they come up."""
+_VALIDATED_WITHOUT_HOLDOUT = 64
 
 
-def read_faces(paths: list[Path], size: int) -> NDArray[np.uint8]:
-    """Read square faces: (N, size, size, 3) RGB.
+class Faces(Protocol):
+    """N faces, each (R, R, 3) RGB: an array (N, R, R, 3), or files."""
 
-    Pictures that cannot be used are logged and left out; ValueError is raised if none is left.
-    """
-    faces = []
-    for path in paths:
-        try:
-            faces.append(read_face(path, size))
-        except ValueError as error:
-            log.warning("skipped: %s", error)
-    if not faces:
-        raise ValueError(f"none of {len(paths)} pictures can be used")
-    return np.stack(faces)
+    def __len__(self) -> int: ...
+    def __getitem__(self, index: int, /) -> NDArray[np.uint8]: ...
 
 
 def to_float(levels: NDArray[np.uint8]) -> FloatImage:
@@ -86,15 +67,13 @@ def to_tensor(image: FloatImage) -> Tensor:
 
 
 class DegradedFaces(Dataset[tuple[Tensor, Tensor]]):
-    """Training pairs (LQ, HQ), each (3, R, R) in [-1, 1], of faces (N, R, R, 3).
+    """Training pairs (LQ, HQ), each (3, R, R) in [-1, 1], of faces.
 
     Indexed by (epoch, i): the pair is a function of seed, epoch and i alone.  ``recipes`` says how
     often each is used, relative to the others.
     """
 
-    def __init__(
-        self, faces: NDArray[np.uint8], recipes: dict[RecipeName, float], seed: int
-    ) -> None:
+    def __init__(self, faces: Faces, recipes: dict[RecipeName, float], seed: int) -> None:
         self.faces = faces
         self.recipes = [RECIPES[name] for name in recipes]
         weights = np.array(list(recipes.values()))
@@ -108,10 +87,77 @@ class DegradedFaces(Dataset[tuple[Tensor, Tensor]]):
         epoch, index = key
         rng = np.random.default_rng([self.seed, epoch, index])
         other = int(rng.integers(len(self.faces)))
-        high = augment(to_float(self.faces[index]), to_float(self.faces[other]), rng)
+        face = to_float(self.faces[index])
+        high = augment(face, lambda: to_float(self.faces[other]), rng)
         recipe = self.recipes[int(rng.choice(len(self.recipes), p=self.probabilities))]
         low = degrade(high, recipe, rng)
         return to_tensor(low), to_tensor(high)
+
+
+class PairedFaces(Dataset[tuple[Tensor, Tensor]]):
+    """Training pairs (LQ, HQ), each (3, R, R) in [-1, 1], of pairs (2, R, R, 3) in files.
+
+    Indexed as ``DegradedFaces``.  Mirrored half of the time; anything else would change how the
+    low-quality half was degraded.
+    """
+
+    def __init__(self, pairs: PictureFiles, seed: int) -> None:
+        self.pairs = pairs
+        self.seed = seed
+
+    def __len__(self) -> int:
+        return len(self.pairs)
+
+    def __getitem__(self, key: tuple[int, int]) -> tuple[Tensor, Tensor]:
+        epoch, index = key
+        rng = np.random.default_rng([self.seed, epoch, index])
+        pair = to_float(self.pairs[index])
+        if rng.random() < 0.5:
+            pair = pair[:, :, ::-1]
+        low, high = pair
+        return to_tensor(low), to_tensor(high)
+
+
+class TrainingData(NamedTuple):
+    dataset: DegradedFaces | PairedFaces
+    low: Tensor
+    """To validate on: LQ and HQ, each (N, 3, R, R) in [-1, 1]."""
+    high: Tensor
+
+
+def open_training_data(
+    folder: Path,
+    holdout: Path | None,
+    size: int,
+    recipes: dict[RecipeName, float],
+    seed: int,
+) -> TrainingData:
+    """A folder of faces, or of pairs where it has ``lq/`` and ``hq/`` (``recipes`` is then unused).
+
+    What ``holdout`` lists (of pairs, the files of ``hq/``) is validated on; without it, some of the
+    training set, to see that at least that is learnt.  Raises OSError or ValueError.
+    """
+    if holds_pairs(folder):
+        pairs = find_pairs(folder)
+        held_out = set(split_holdout(folder / HIGH, holdout)[1])
+        trained_on = [pair for pair in pairs if pair[1] not in held_out]
+        validated = [pair for pair in pairs if pair[1] in held_out]
+        _check_rest(trained_on, folder, holdout)
+        levels = read_groups(validated or trained_on[:_VALIDATED_WITHOUT_HOLDOUT], size)
+        halves = to_float(levels)
+        low, high = (torch.stack([to_tensor(face) for face in halves[:, k]]) for k in (0, 1))
+        return TrainingData(PairedFaces(PictureFiles(trained_on, size), seed), low, high)
+    paths, held_out_paths = split_holdout(folder, holdout)
+    _check_rest(paths, folder, holdout)
+    in_memory = len(paths) * size * size * 3 <= MEMORY_LIMIT
+    faces: Faces = read_faces(paths, size) if in_memory else FaceFiles(paths, size)
+    validated_faces = read_faces(held_out_paths or paths[:_VALIDATED_WITHOUT_HOLDOUT], size)
+    return TrainingData(DegradedFaces(faces, recipes, seed), *evaluation_pairs(validated_faces))
+
+
+def _check_rest(trained_on: Sized, folder: Path, holdout: Path | None) -> None:
+    if len(trained_on) == 0:
+        raise ValueError(f"nothing to train on: {holdout} lists all of {folder}")
 
 
 class EpochBatches(Sampler[list[tuple[int, int]]]):

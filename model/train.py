@@ -32,10 +32,10 @@ from model.config import Config, load_config
 from model.dataset import (
     DegradedFaces,
     EpochBatches,
+    PairedFaces,
+    TrainingData,
     batches_per_epoch,
-    evaluation_pairs,
-    read_faces,
-    split_holdout,
+    open_training_data,
 )
 from model.evaluate import restore_all, save_grid
 from model.metrics import score
@@ -100,16 +100,13 @@ def train(config: Config, output: Path, *, resume: bool) -> None:
                 return
 
 
-def _read_data(config: Config) -> tuple[DegradedFaces, Tensor, Tensor]:
-    """Training pairs; validation's LQ and HQ, each (N, 3, R, R) in [-1, 1]."""
-    if config.data.folder is None:
+def _read_data(config: Config) -> TrainingData:
+    """Raises OSError or ValueError."""
+    data = config.data
+    if data.folder is None:
         raise ValueError("no data: give --data or set data.folder")
-    trained_on, held_out = split_holdout(config.data.folder, config.data.holdout)
-    size = config.train.img_size
-    dataset = DegradedFaces(read_faces(trained_on, size), config.data.recipes, config.train.seed)
-    # without a holdout, at least see that the training set is learnt
-    low, high = evaluation_pairs(read_faces(held_out or trained_on[:64], size))
-    return dataset, low, high
+    train = config.train
+    return open_training_data(data.folder, data.holdout, train.img_size, data.recipes, train.seed)
 
 
 def _prepare_output(output: Path, state: TrainingState, config: Config, *, resume: bool) -> None:
@@ -125,7 +122,9 @@ def _prepare_output(output: Path, state: TrainingState, config: Config, *, resum
     (output / "config.yaml").write_text(yaml.safe_dump(config.model_dump(mode="json")))
 
 
-def _load(dataset: DegradedFaces, step: int, stop: int, config: Config) -> Iterator[Batch]:
+def _load(
+    dataset: DegradedFaces | PairedFaces, step: int, stop: int, config: Config
+) -> Iterator[Batch]:
     """The batches of the steps from ``step`` to ``stop``."""
     batches = EpochBatches(
         len(dataset), config.train.batch_size, config.train.seed, step, max(step, stop)

@@ -1,90 +1,25 @@
 import logging
+from pathlib import Path
 
-import cv2
 import numpy as np
 import pytest
 import torch
 from torch.utils.data import DataLoader
 
+from model import dataset as dataset_module
 from model.dataset import (
     DegradedFaces,
     EpochBatches,
+    PairedFaces,
     batches_per_epoch,
     evaluation_pairs,
-    find_faces,
-    read_face,
-    read_faces,
-    split_holdout,
+    open_training_data,
     to_float,
     to_tensor,
 )
-from model.degradation import RECIPES, degrade
-
-
-def test_faces_are_found_in_all_folders(face_folder):
-    nested = face_folder / "a" / "b"
-    nested.mkdir(parents=True)
-    (face_folder / "5.png").rename(nested / "5.PNG")
-    (face_folder / "notes.txt").write_text("no picture")
-    found = [path.relative_to(face_folder).as_posix() for path in find_faces(face_folder)]
-    assert found == ["0.png", "1.png", "2.png", "3.png", "4.png", "a/b/5.PNG"]
-
-
-def test_no_faces_at_all(tmp_path):
-    with pytest.raises(FileNotFoundError, match="no pictures"):
-        find_faces(tmp_path)
-
-
-def test_holdout_is_split_off(face_folder):
-    (face_folder / "with space.png").write_bytes((face_folder / "0.png").read_bytes())
-    holdout = face_folder.parent / "holdout.txt"
-    holdout.write_text("faces/4.png\n\nfaces/with space.png\nfaces/1.png\n")
-    trained_on, held_out = split_holdout(face_folder, holdout)
-    assert [path.name for path in held_out] == ["1.png", "4.png", "with space.png"]
-    assert [path.name for path in trained_on] == ["0.png", "2.png", "3.png", "5.png"]
-
-
-def test_without_holdout(face_folder):
-    trained_on, held_out = split_holdout(face_folder, None)
-    assert len(trained_on) == 6
-    assert held_out == []
-
-
-def test_a_holdout_that_is_not_there(face_folder):
-    """A misspelt list must not let the held-out faces into training."""
-    holdout = face_folder / "holdout.txt"
-    holdout.write_text("0.png\nnine.png\n")
-    with pytest.raises(FileNotFoundError, match=r"nine\.png"):
-        split_holdout(face_folder, holdout)
-
-
-def test_faces_are_read_in_rgb_and_resized_by_area(tmp_path):
-    red = np.zeros((128, 128, 3), dtype=np.uint8)
-    red[..., 2] = 200  # OpenCV writes BGR
-    red[::2, ::2, 1] = 100
-    cv2.imwrite(str(tmp_path / "red.png"), red)
-    face = read_face(tmp_path / "red.png", 64)
-    assert face.shape == (64, 64, 3)
-    assert face.dtype == np.uint8
-    assert (face == [200, 25, 0]).all()
-
-
-def test_unusable_faces_are_skipped_with_a_warning(face_folder, caplog):
-    (face_folder / "1.png").write_bytes((face_folder / "1.png").read_bytes()[:100])
-    (face_folder / "2.png").write_text("no picture")
-    cv2.imwrite(str(face_folder / "3.png"), np.zeros((64, 65, 3), dtype=np.uint8))
-    with caplog.at_level(logging.WARNING):
-        read = read_faces(find_faces(face_folder), 64)
-    assert len(read) == 3
-    skipped = [record.getMessage() for record in caplog.records]
-    assert ["1.png" in skipped[0], "2.png" in skipped[1], "3.png" in skipped[2]] == [True] * 3
-    assert "not square" in skipped[2]
-
-
-def test_nothing_but_unusable_faces(tmp_path):
-    (tmp_path / "broken.jpg").write_text("no picture")
-    with pytest.raises(ValueError, match="none of 1 pictures"):
-        read_faces(find_faces(tmp_path), 64)
+from model.degradation import RECIPES, RecipeName, degrade
+from model.degrade import make_pairs
+from model.pictures import FaceFiles, PictureFiles, find_faces, find_pairs, read_groups
 
 
 def test_conversions():
@@ -144,7 +79,8 @@ def test_recipes_are_used_by_their_shares(faces, monkeypatch):
 
 @pytest.mark.filterwarnings("ignore:This DataLoader will create 2 worker processes")
 @pytest.mark.parametrize("workers", [1, 2])
-def test_workers_do_not_change_pairs(dataset, workers):
+def test_workers_do_not_change_pairs(faces, workers):
+    dataset = DegradedFaces(faces, dict.fromkeys(RECIPES, 1.0), seed=0)
     batches = EpochBatches(len(dataset), 2, seed=0, start=1, stop=5)
     alone = list(DataLoader(dataset, batch_sampler=batches))
     shared = list(DataLoader(dataset, batch_sampler=batches, num_workers=workers))
@@ -152,6 +88,131 @@ def test_workers_do_not_change_pairs(dataset, workers):
     for ours, theirs in zip(alone, shared, strict=True):
         assert torch.equal(ours[0], theirs[0])
         assert torch.equal(ours[1], theirs[1])
+
+
+def test_faces_in_files_give_the_same_pairs_as_in_memory(dataset, face_folder):
+    files = FaceFiles(find_faces(face_folder), 64)
+    lazy = DegradedFaces(files, {"gpen": 3.0, "light": 1.0}, seed=0)
+    for key in ((0, 0), (0, 5), (7, 3)):
+        for ours, theirs in zip(lazy[key], dataset[key], strict=True):
+            assert torch.equal(ours, theirs)
+
+
+@pytest.mark.filterwarnings("ignore:This DataLoader will create 2 worker processes")
+def test_a_broken_face_does_not_end_training_and_is_told_of_once(face_folder, caplog, capfd):
+    (face_folder / "2.png").write_bytes((face_folder / "2.png").read_bytes()[:1000])
+    files = FaceFiles(find_faces(face_folder), 64)
+    lazy = DegradedFaces(files, {"light": 1.0}, seed=0)
+    batches = EpochBatches(len(lazy), 3, seed=0, start=0, stop=6)
+    handler = logging.StreamHandler()
+    logging.getLogger("model.pictures").addHandler(handler)  # as inherited by the workers
+    try:
+        shared = list(DataLoader(lazy, batch_sampler=batches, num_workers=2))
+        alone = list(DataLoader(lazy, batch_sampler=batches))
+    finally:
+        logging.getLogger("model.pictures").removeHandler(handler)
+    assert len(shared) == 6
+    for ours, theirs in zip(alone, shared, strict=True):
+        assert torch.equal(ours[1], theirs[1])
+    assert capfd.readouterr().err.count("skipped: ") == 1
+    assert caplog.records == []  # the workers told of it, and the main process knows
+
+
+@pytest.fixture
+def pair_folder(face_folder: Path, tmp_path: Path) -> Path:
+    make_pairs(face_folder, tmp_path / "pairs", RECIPES["realesrgan"], seed=0)
+    return tmp_path / "pairs"
+
+
+def test_given_pairs_are_mirrored_and_no_more(pair_folder, faces):
+    pairs = PairedFaces(PictureFiles(find_pairs(pair_folder), 64), seed=0)
+    originals = PictureFiles(find_pairs(pair_folder), 64)
+    assert len(pairs) == 6
+    mirrored = []
+    for epoch in range(20):
+        for index in (0, 4):
+            low, high = pairs[epoch, index]
+            expected = [to_tensor(to_float(half)) for half in originals[index]]
+            mirrored.append(not torch.equal(high, expected[1]))
+            if mirrored[-1]:
+                expected = [half.flip(2) for half in expected]
+            assert torch.equal(low, expected[0])
+            assert torch.equal(high, expected[1])
+    assert 10 < sum(mirrored) < 30
+    again = PairedFaces(PictureFiles(find_pairs(pair_folder), 64), seed=0)
+    for epoch in range(4):
+        assert torch.equal(again[epoch, 1][0], pairs[epoch, 1][0])
+
+
+def test_a_pair_with_a_broken_half_is_replaced_whole(pair_folder, caplog):
+    (pair_folder / "lq" / "1.png").write_text("no picture")
+    pairs = PictureFiles(find_pairs(pair_folder), 64)
+    for _ in range(3):
+        assert np.array_equal(pairs[1], pairs[2])
+    assert len(caplog.records) == 1
+    assert "lq/1.png" in caplog.text
+
+
+RECIPE_SHARES: dict[RecipeName, float] = {"gpen": 1.0}
+
+
+def test_a_folder_of_faces_is_opened(face_folder, faces):
+    data = open_training_data(face_folder, None, 64, RECIPE_SHARES, 3)
+    assert isinstance(data.dataset, DegradedFaces)
+    expected = DegradedFaces(faces, RECIPE_SHARES, seed=3)[1, 2]
+    assert torch.equal(data.dataset[1, 2][0], expected[0])
+    low, high = evaluation_pairs(faces)
+    assert torch.equal(data.low, low)
+    assert torch.equal(data.high, high)
+
+
+def test_a_folder_too_large_for_memory_stays_on_disk(face_folder, monkeypatch):
+    def refuse(paths, size):
+        assert len(paths) < 6, "read whole"
+        return read_groups([(path,) for path in paths], size)[:, 0]
+
+    holdout = face_folder.parent / "holdout.txt"
+    holdout.write_text("faces/3.png\n")
+    in_memory = open_training_data(face_folder, holdout, 64, RECIPE_SHARES, 3)
+    monkeypatch.setattr(dataset_module, "MEMORY_LIMIT", 5 * 64 * 64 * 3 - 1)
+    on_disk = open_training_data(face_folder, holdout, 64, RECIPE_SHARES, 3)
+    assert isinstance(on_disk.dataset, DegradedFaces)
+    assert isinstance(on_disk.dataset.faces, FaceFiles)
+    assert len(on_disk.dataset) == 5
+    assert torch.equal(on_disk.dataset[0, 4][0], in_memory.dataset[0, 4][0])
+    assert len(on_disk.low) == 1
+
+
+def test_a_folder_of_pairs_is_opened(pair_folder, faces):
+    holdout = pair_folder / "holdout.txt"
+    holdout.write_text("hq/4.png\nhq/0.png\n")
+    data = open_training_data(pair_folder, holdout, 64, RECIPE_SHARES, 3)
+    assert isinstance(data.dataset, PairedFaces)
+    assert len(data.dataset) == 4
+    assert data.low.shape == data.high.shape == (2, 3, 64, 64)
+    assert torch.equal(data.high[1], to_tensor(to_float(faces[4])))
+    assert not torch.equal(data.low[1], data.high[1])
+    trained_on = [data.dataset[0, index][1] for index in range(4)]
+    for held_out in data.high:
+        for face in trained_on:
+            assert not torch.equal(face, held_out)
+            assert not torch.equal(face.flip(2), held_out)
+
+
+def test_pairs_are_validated_on_without_a_holdout_too(pair_folder):
+    (pair_folder / "hq" / "1.png").write_text("no picture")
+    data = open_training_data(pair_folder, None, 64, RECIPE_SHARES, 3)
+    assert len(data.dataset) == 6
+    assert len(data.low) == 5  # the broken one is not replaced: it would count twice
+
+
+@pytest.mark.parametrize("half", ["", "hq/"])
+def test_a_holdout_of_everything(face_folder, pair_folder, half):
+    folder = pair_folder if half else face_folder
+    holdout = folder / "holdout.txt"
+    holdout.write_text("\n".join(f"{half}{i}.png" for i in range(6)))
+    with pytest.raises(ValueError, match="nothing to train on"):
+        open_training_data(folder, holdout, 64, RECIPE_SHARES, 3)
 
 
 def test_batches_resume_exactly():

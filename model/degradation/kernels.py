@@ -1,0 +1,94 @@
+"""Real-ESRGAN's blur kernels, drawn from our own generator; their formulas are basicsr's."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+
+from model import torchvision_compat  # noqa: F401  (before basicsr)
+from model.degradation.operations import FloatImage, Range
+
+from basicsr.data.degradations import (  # isort: skip
+    bivariate_Gaussian,
+    bivariate_generalized_Gaussian,
+    bivariate_plateau,
+    circular_lowpass_kernel,
+)
+
+Shape = Literal["gaussian", "generalized", "plateau"]
+
+SHAPES: tuple[tuple[Shape, bool], ...] = (
+    ("gaussian", True),
+    ("gaussian", False),
+    ("generalized", True),
+    ("generalized", False),
+    ("plateau", True),
+    ("plateau", False),
+)
+"""The six kinds: a shape, and whether it is isotropic."""
+
+
+@dataclass(frozen=True)
+class KernelRanges:
+    """Wang et al. 2021, Real-ESRGAN, section 4.1 and xinntao/Real-ESRGAN,
+    options/train_realesrgan_x4plus.yml; the cutoffs: basicsr/data/realesrgan_dataset.py.
+    """
+
+    probabilities: tuple[float, float, float, float, float, float] = (
+        0.45,
+        0.25,
+        0.12,
+        0.03,
+        0.12,
+        0.03,
+    )
+    """Of the kinds in ``SHAPES``."""
+    sizes: tuple[int, ...] = (7, 9, 11, 13, 15, 17, 19, 21)
+    sinc_probability: float = 0.1
+    """Of a sinc kernel in place of any of the kinds."""
+    generalized_beta: Range = (0.5, 4)
+    plateau_beta: Range = (1, 2)
+    cutoff: Range = (np.pi / 3, np.pi)
+    """Of sinc kernels, in radians a pixel."""
+    cutoff_of_large: Range = (np.pi / 5, np.pi)
+    """Of those from 13 pixels on, the final one excepted."""
+
+
+def draw_kernel(ranges: KernelRanges, sigma: Range, rng: np.random.Generator) -> FloatImage:
+    """A blur kernel (K, K) of sum 1; ``sigma`` is in pixels, per axis."""
+    size = int(rng.choice(ranges.sizes))
+    if rng.random() < ranges.sinc_probability:
+        cutoff = ranges.cutoff if size < 13 else ranges.cutoff_of_large
+        return sinc_kernel(size, rng.uniform(*cutoff))
+    shape, isotropic = SHAPES[int(rng.choice(len(SHAPES), p=ranges.probabilities))]
+    sigma_x, sigma_y = rng.uniform(*sigma), rng.uniform(*sigma)
+    theta = rng.uniform(-np.pi, np.pi)
+    if shape == "gaussian":
+        kernel = bivariate_Gaussian(size, sigma_x, sigma_y, theta, isotropic=isotropic)
+    elif shape == "generalized":
+        beta = _draw_beta(ranges.generalized_beta, rng)
+        kernel = bivariate_generalized_Gaussian(
+            size, sigma_x, sigma_y, theta, beta, isotropic=isotropic
+        )
+    else:
+        beta = _draw_beta(ranges.plateau_beta, rng)
+        kernel = bivariate_plateau(size, sigma_x, sigma_y, theta, beta, isotropic=isotropic)
+    return np.asarray(kernel, dtype=np.float32)
+
+
+def draw_final_sinc(ranges: KernelRanges, rng: np.random.Generator) -> FloatImage:
+    """The sinc kernel (K, K) that imitates sharpening and resampling after all else."""
+    return sinc_kernel(int(rng.choice(ranges.sizes)), rng.uniform(*ranges.cutoff))
+
+
+def sinc_kernel(size: int, cutoff: float) -> FloatImage:
+    """A circular low-pass filter (size, size) of sum 1; it rings."""
+    return np.asarray(circular_lowpass_kernel(cutoff, size), dtype=np.float32)
+
+
+def _draw_beta(ends: Range, rng: np.random.Generator) -> float:
+    """Below 1 and above 1 equally often, as in basicsr (of plateaus, half have beta 1)."""
+    lowest, highest = ends
+    return rng.uniform(lowest, 1) if rng.random() < 0.5 else rng.uniform(1, highest)
