@@ -5,7 +5,7 @@ PORT ?= 8000
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 
-.PHONY: install serve test lint format bench check-system clean
+.PHONY: install serve test lint format bench soak check-system clean
 
 install: .venv/installed
 
@@ -40,6 +40,9 @@ format: .venv/installed
 
 bench: .venv/installed
 	$(BIN)/python -m tests.benchmarks.paste
+
+soak: .venv/installed
+	$(BIN)/python -m tests.soak
 
 clean:
 	rm -rf .venv

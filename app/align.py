@@ -21,6 +21,11 @@ class AlignedFace:
     matrix: Matrix
     """Photo -> crop."""
 
+    @property
+    def scale(self) -> float:
+        """How much larger the face is in the crop than in the photo."""
+        return scale_of(self.matrix)
+
 
 def similarity(source: NDArray[np.floating], target: NDArray[np.floating]) -> Matrix:
     """The rotation, uniform scale and shift that bring (N, 2) points nearest to (N, 2) others.
@@ -56,7 +61,7 @@ def warp(image: Pixels, matrix: Matrix, size: tuple[int, int], *, border: int) -
 
     Shrinking averages over areas first (bilinear sampling alone would alias); enlarging is cubic.
     """
-    scale = float(np.hypot(matrix[0, 0], matrix[1, 0]))
+    scale = scale_of(matrix)
     region, to_region = _region(image, matrix, size, min(scale, 1.0))
     return np.asarray(
         cv2.warpAffine(
@@ -111,6 +116,11 @@ def bounds(
     x1, y1 = np.ceil(moved.max(axis=0) + margin) + 1
     left, top = int(np.clip(x0, 0, width - 1)), int(np.clip(y0, 0, height - 1))
     return left, top, int(np.clip(x1, left + 1, width)), int(np.clip(y1, top + 1, height))
+
+
+def scale_of(matrix: Matrix) -> float:
+    """Of a similarity."""
+    return float(np.hypot(matrix[0, 0], matrix[1, 0]))
 
 
 def invert(matrix: Matrix) -> Matrix:

@@ -153,6 +153,8 @@ class Worker:
     batch of one, tells whether the face is to blame: if it fails too, the device is, and the thread
     ends.
 
+    ``threads`` is how many cores it may use where the device is the CPU.
+
     ``on_death`` is called when the thread ends without having been stopped; ``on_batch`` with faces
     and seconds of each batch.
     """
@@ -165,6 +167,7 @@ class Worker:
         max_batch: int,
         max_wait: float,
         sample: Crops,
+        threads: int = 1,
         on_death: Callable[[], None],
         on_batch: Callable[[int, float], None] = lambda _faces, _seconds: None,
     ) -> None:
@@ -173,6 +176,7 @@ class Worker:
         self._queue = queue
         self._max_wait = max_wait
         self._sample = sample
+        self._threads = threads
         self._on_death = on_death
         self._on_batch = on_batch
         self._stopping = False
@@ -199,6 +203,7 @@ class Worker:
         return 0.0 if since is None else time.monotonic() - since
 
     def _run(self) -> None:
+        torch.set_num_threads(self._threads)  # of this thread
         batch: list[_Job] = []
         try:
             while batch := self._queue.take(self.max_batch, self._max_wait):

@@ -16,6 +16,7 @@ from functools import partial
 from typing import Any
 
 import numpy as np
+import torch
 
 from app.admission import Admission
 from app.batch import FaceQueue, RestoredFace, Worker
@@ -77,7 +78,13 @@ class Service:
         self._failed = False
         self._draining = False
         self._on_failure = on_failure
-        self._pool = ThreadPoolExecutor(os.cpu_count() or 1, thread_name_prefix="gpen-cpu")
+        self._pool = ThreadPoolExecutor(
+            os.cpu_count() or 1,
+            thread_name_prefix="gpen-cpu",
+            # a photo a core: threads of threads would wait for each other, busily
+            initializer=torch.set_num_threads,
+            initargs=(1,),
+        )
         self._tasks: list[asyncio.Task[None]] = []
 
     @property
@@ -138,6 +145,7 @@ class Service:
             max_batch=loaded.max_batch,
             max_wait=loaded.max_wait,
             sample=np.zeros((1, size, size, 3), np.uint8),
+            threads=max(1, torch.get_num_threads() // 2),  # the pool needs cores, too
             on_death=self._on_failure,
             on_batch=self.metrics.observe_batch,
         )

@@ -83,7 +83,8 @@ def _wait_until_healthy(server: Server) -> None:
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     """The service with the bundled weights."""
     log = tmp_path_factory.mktemp("server") / "log"
-    with serving(log, GPEN_MODEL="gpen-starter-256", GPEN_REQUEST_TIMEOUT_S="120") as running:
+    settings = {"GPEN_REQUEST_TIMEOUT_S": "120", "GPEN_MAX_BATCH": "4"}
+    with serving(log, GPEN_MODEL="gpen-starter-256", **settings) as running:
         yield running
 
 

@@ -3,17 +3,13 @@
 from __future__ import annotations
 
 import argparse
-import errno
-import os
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pydantic import ValidationError
-from tqdm import tqdm
 
 from app.commands.flags import add_settings, settings_from
-from app.errors import ServiceError
+from app.commands.photos import SUFFIXES, fail, find_photos, for_each
 from app.log import configure_logging
 from app.options import EnhanceOptions, OutputFormat
 from app.settings import Settings, one_line
@@ -21,7 +17,6 @@ from app.settings import Settings, one_line
 if TYPE_CHECKING:
     from app.load import Loaded
 
-SUFFIXES = {".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff"}
 _FORMATS: dict[str, OutputFormat] = {
     ".jpg": "jpeg",
     ".jpeg": "jpeg",
@@ -72,33 +67,26 @@ def run(options: argparse.Namespace) -> int:
         }
         wanted = EnhanceOptions.model_validate(chosen)
     except ValidationError as error:
-        return _fail(one_line(error))
+        return fail(one_line(error))
     try:
         work = _plan(options.input, options.output, wanted.format)
     except OSError as error:
-        return _fail(f"{error.filename}: {error.strerror}")
+        return fail(f"{error.filename}: {error.strerror}")
     if not work:
-        return _fail(f"no photos in {options.input}")
+        return fail(f"no photos in {options.input}")
 
     from app.load import load  # noqa: PLC0415  (PyTorch takes seconds; mistakes are told first)
 
     try:
         loaded = load(settings)
     except ValueError as error:
-        return _fail(str(error))
-    failures = 0
-    for source, target in tqdm(work, unit="photo", disable=not options.input.is_dir()):
-        try:
-            faces = enhance_file(source, target, wanted, loaded, settings)
-        except (ServiceError, OSError) as error:
-            failures += 1
-            tqdm.write(f"{source}: {error}", file=sys.stderr)
-        except Exception as error:  # noqa: BLE001  (a bug on one photo must not cost the others)
-            failures += 1
-            tqdm.write(f"{source}: {type(error).__name__}: {error}", file=sys.stderr)
-        else:
-            tqdm.write(f"{target}: {faces} faces restored")
-    return 1 if failures else 0
+        return fail(str(error))
+
+    def restore(item: tuple[Path, Path]) -> str:
+        faces = enhance_file(*item, wanted, loaded, settings)
+        return f"{item[1]}: {faces} faces restored"
+
+    return 1 if for_each(work, lambda item: item[0], restore) else 0
 
 
 def enhance_file(
@@ -124,13 +112,11 @@ def _plan(source: Path, target: Path, wanted: OutputFormat) -> list[tuple[Path, 
     A name ends as its format does (BMP and TIFF are read, not written: their results are PNG);
     where two photos would get the same name, the later one keeps its old suffix too.
     """
-    if not source.exists():
-        raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT).lower(), str(source))
+    photos = find_photos(source)
     if not source.is_dir():
         named = target / source.name if target.is_dir() else target
         unwritten = named.suffix.lower() in SUFFIXES - _FORMATS.keys()
         return [(source, _named(named, wanted) if target.is_dir() or unwritten else named)]
-    photos = sorted(p for p in source.rglob("*") if p.suffix.lower() in SUFFIXES)
     targets: dict[Path, Path] = {}  # to source
     for photo in photos:
         place = target / photo.relative_to(source)
@@ -146,8 +132,3 @@ def _named(target: Path, wanted: OutputFormat) -> Path:
     if kept is not None and wanted in ("same", kept):
         return target
     return target.with_suffix(".png" if wanted == "same" else f".{wanted}")
-
-
-def _fail(message: str) -> int:
-    print(f"error: {message}", file=sys.stderr)
-    return 1

@@ -11,6 +11,7 @@ import sys
 import uvicorn
 
 from app.commands.flags import add_settings, settings_from
+from app.connections import HeadersInTime
 from app.log import configure_logging
 from app.settings import Settings
 
@@ -33,6 +34,7 @@ def run(options: argparse.Namespace) -> int:
         create_app(settings),
         host=settings.host,
         port=settings.port,
+        http=HeadersInTime,
         log_config=None,  # ours
         access_log=False,  # ours too
         timeout_graceful_shutdown=math.ceil(settings.request_timeout_s) + 1,

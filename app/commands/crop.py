@@ -1,0 +1,92 @@
+"""``gpen crop``: photos -> aligned faces to train on, found and cut out as the service does it."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+import cv2
+
+from app.commands.flags import add_settings, settings_from
+from app.commands.photos import fail, find_photos, for_each
+from app.log import configure_logging
+from app.settings import Settings
+
+_SETTINGS = ("weights_dir", "cache_dir", "device", "max_pixels", "detection_threshold", "log_level")
+
+
+def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    parser = subparsers.add_parser("crop", help="cut aligned faces to train on out of photos")
+    parser.add_argument("-i", "--input", type=Path, required=True, help="photo or folder")
+    parser.add_argument("-o", "--output", type=Path, required=True, help="folder")
+    parser.add_argument("--size", type=int, default=512, help="pixels of a face (default: 512)")
+    parser.add_argument(
+        "--enlarge",
+        type=float,
+        default=1.0,
+        metavar="FACTOR",
+        help="leave out faces that would have to be enlarged by more: blurred ones teach to blur "
+        "(default: 1)",
+    )
+    add_settings(parser, _SETTINGS)
+    parser.set_defaults(run=run)
+
+
+def run(options: argparse.Namespace) -> int:
+    """0 when every photo was read; 1, with a line for each that was not, otherwise."""
+    settings = settings_from(options)
+    configure_logging(settings.log_level if "log_level" in settings.model_fields_set else "warning")
+    if options.size < 16 or options.enlarge <= 0:
+        return fail("--size is at least 16, and --enlarge more than 0")
+    try:
+        photos = find_photos(options.input)
+    except OSError as error:
+        return fail(f"{error.filename}: {error.strerror}")
+    if not photos:
+        return fail(f"no photos in {options.input}")
+    root = options.input if options.input.is_dir() else options.input.parent
+    faces = _Faces(settings, options.size, options.enlarge)
+
+    def crop(photo: Path) -> str:
+        target = options.output / photo.relative_to(root)
+        return f"{photo}: {faces.write(photo, target)} faces"
+
+    return 1 if for_each(photos, lambda photo: photo, crop) else 0
+
+
+class _Faces:
+    """The loaded detector, and what is asked of a face."""
+
+    def __init__(self, settings: Settings, size: int, enlarge: float) -> None:
+        from app.decode import ignore_pillows_warnings  # noqa: PLC0415  (PyTorch takes seconds)
+        from app.load import choose_device, find_detector  # noqa: PLC0415
+        from model.templates import landmark_template  # noqa: PLC0415
+
+        ignore_pillows_warnings()
+        self.settings = settings
+        self.size = size
+        self.enlarge = enlarge
+        self.detector = find_detector(settings).to(choose_device(settings.device))
+        self.template = landmark_template("gpen", size)
+
+    def write(self, photo: Path, target: Path) -> int:
+        """Write ``target``'s name with _0, _1, ... for each face.  Raises ServiceError, OSError."""
+        from app.align import align  # noqa: PLC0415
+        from app.decode import decode  # noqa: PLC0415
+        from app.detect import detect  # noqa: PLC0415
+
+        pixels = decode(photo.read_bytes(), self.settings.max_pixels).pixels
+        (found,) = detect(
+            self.detector,
+            [pixels],
+            threshold=self.settings.detection_threshold,
+            min_face=self.settings.min_face,
+        )
+        aligned = [align(pixels, face.landmarks, self.template, self.size) for face in found]
+        large = [face.crop for face in aligned if face.scale <= self.enlarge]
+        for number, crop in enumerate(large):
+            target.parent.mkdir(parents=True, exist_ok=True)
+            written, png = cv2.imencode(".png", crop[..., ::-1])
+            assert written
+            target.with_name(f"{target.stem}_{number}.png").write_bytes(png.tobytes())
+        return len(large)
