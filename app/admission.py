@@ -18,15 +18,16 @@ class Admission:
 
     A request is *at work* from the last byte of its body to the first of its answer.  With n at
     work before it, it takes about n + 1 paces; so the pace is learned as the time at work divided
-    by n + 1, whatever the bottleneck is.  Who could not be done in time is refused at once: those
-    who are let in keep their deadline, however many come.  Bodies that never end hold no more
-    than their bytes.
+    by n + 1, whatever the bottleneck is, or by ``parallel``, as many as work side by side, if that
+    is more.  Who could not be done in time is refused at once: those who are let in keep their
+    deadline, however many come.  Bodies that never end hold no more than their bytes.
     """
 
-    def __init__(self, max_requests: int, max_bytes: int, pace: Pace) -> None:
+    def __init__(self, max_requests: int, max_bytes: int, pace: Pace, parallel: int) -> None:
         self.max_requests = max_requests
         self.max_bytes = max_bytes
         self.pace = pace
+        self.parallel = parallel
         self.requests = 0
         self.bytes = 0
         self.working = 0
@@ -50,7 +51,7 @@ class Admission:
         """Raises Overloaded when the work before a request leaves it too little time."""
         expected = (self.working + 1) * self.pace.seconds
         allowed = _SHARE * deadline.remaining
-        if self.working and expected > allowed:
+        if self.working >= self.parallel and expected > allowed:
             raise Overloaded("More is waiting than can be done in time.", expected - allowed)
 
     @contextmanager
@@ -61,7 +62,7 @@ class Admission:
         try:
             yield visit
         finally:
-            visit.finish()
+            visit.finish(served=False)
             self.requests -= 1
             self.bytes -= visit.bytes
 
@@ -75,9 +76,13 @@ class Visit:
         self._before = 0
         self.bytes = 0
 
-    def count(self, size: int) -> None:
-        """Bytes that are now held in memory.  Raises Overloaded."""
+    def receive(self, size: int) -> None:
+        """Count bytes of the body.  Raises Overloaded."""
         self._admission.check_bytes(size)
+        self.hold(size)
+
+    def hold(self, size: int) -> None:
+        """Count bytes that are in memory, come what may."""
         self._admission.bytes += size
         self.bytes += size
 
@@ -88,10 +93,19 @@ class Visit:
         self._admission.working += 1
         self._started = time.monotonic()
 
-    def finish(self) -> None:
-        """The work is done, or given up.  Once or more often."""
+    def finish(self, *, served: bool) -> None:
+        """The work is over; only the first call counts.
+
+        Work that was refused or given up took less than it would have: it teaches the pace only
+        where it took longer than expected.  Else whoever sends text instead of pictures would open
+        the gate for all.
+        """
         if self._started is None:
             return
+        side_by_side = max(self._before + 1, self._admission.parallel)
+        seconds = (time.monotonic() - self._started) / side_by_side
+        pace = self._admission.pace
+        if served or seconds > pace.seconds:
+            pace.note(seconds)
         self._admission.working -= 1
-        self._admission.pace.note((time.monotonic() - self._started) / (self._before + 1))
         self._started = None

@@ -260,7 +260,12 @@ async def live() -> dict[str, str]:
 
 
 @router.get("/metrics", response_class=PlainTextResponse)
-async def metrics(request: Request) -> Response:
-    """For Prometheus."""
+def metrics(request: Request) -> Response:
+    """For Prometheus.  In a thread: a device may take its time to answer."""
     registry = request.app.state.metrics.registry
     return Response(generate_latest(registry), media_type=CONTENT_TYPE_LATEST)
+
+
+for _path, _probe in (("/health", health), ("/health/ready", ready), ("/health/live", live)):
+    # some load balancers ask without wanting to hear
+    router.add_api_route(_path, _probe, methods=["HEAD"], include_in_schema=False)

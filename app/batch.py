@@ -43,7 +43,10 @@ class _Job:
     future: Future[RestoredFace] = field(default_factory=Future, compare=False)
 
     def settle_if_abandoned(self) -> bool:
-        """Whether nobody waits for this face any more."""
+        """Whether nobody waits for this face any more; its future is then done.
+
+        Cancelled last: it may be so at any moment, in the line above too.
+        """
         if self.deadline.passed and self.future.set_running_or_notify_cancel():
             self.future.set_exception(self.deadline.error())
             return True
@@ -100,10 +103,15 @@ class FaceQueue:
         return [job.future for job in jobs]
 
     def _check_pace(self, jobs: list[_Job], deadline: Deadline) -> None:
-        before = sum(job < jobs[-1] for job in self._jobs)
-        late = (before + len(jobs)) * self.pace.seconds - deadline.remaining
-        if before and late > 0:
+        if self._late(jobs, deadline) > 0:
+            self._drop_abandoned()
+        if (late := self._late(jobs, deadline)) > 0:
             raise QueueFull("More faces are waiting than can be restored in time.", late)
+
+    def _late(self, jobs: list[_Job], deadline: Deadline) -> float:
+        """By how many seconds these would miss their deadline for those that come before them."""
+        before = sum(job < jobs[-1] for job in self._jobs)
+        return (before + len(jobs)) * self.pace.seconds - deadline.remaining if before else 0.0
 
     def take(self, most: int, wait: float) -> list[_Job]:
         """Wait for a face, then up to ``wait`` seconds for ``most``; empty when closed.

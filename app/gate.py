@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import math
-from collections.abc import Callable
 
 from starlette.datastructures import Headers
 from starlette.requests import ClientDisconnect, Request
@@ -18,7 +17,8 @@ from app.middleware import ENHANCE
 from app.problems import problem_response
 from app.service import Service
 
-_TAKING = 4  # deadlines: how long a client may take to receive its answer
+_TAKING_S = 120.0  # for a client to receive its answer
+_SLICE = 256 * 1024  # bytes of an answer that are handed on at a time
 
 
 class Gate:
@@ -51,7 +51,7 @@ class Gate:
         service: Service = scope["app"].state.service
         headers = Headers(scope=scope)
         deadline = Deadline(_timeout(headers, self.timeout_s))
-        service.check_serving()
+        service.serving()
         boundary = check_form(headers)
         declared = int(headers.get("content-length", 0))
         check_length(declared, self.max_body)
@@ -60,53 +60,74 @@ class Gate:
         with service.admission.visit() as visit:
             try:
                 async with asyncio.timeout(deadline.seconds) as limit:
-                    form = await read_form(receive, boundary, self.max_body, visit.count)
+                    form = [await read_form(receive, boundary, self.max_body, visit.receive)]
                     visit.start(deadline)
-                    answer.on_start = lambda: self._let_take(visit, limit)
+                    answer.ends(visit, limit)
                     await _while_wanted(self.app, scope, form, receive, answer)
             except TimeoutError as error:
                 if not answer.started:
                     raise deadline.error() from error
             finally:
-                answer.on_start = None
+                answer.ends(None, None)
                 deadline.end()  # threads that still work for this request stop at their next step
-
-    def _let_take(self, visit: Visit, limit: asyncio.Timeout) -> None:
-        """The work is done; the client may take its time to receive it, within reason."""
-        visit.finish()
-        limit.reschedule(asyncio.get_running_loop().time() + _TAKING * self.timeout_s)
 
 
 class _Answer:
-    """A ``send`` that knows whether the answer has begun."""
+    """A ``send`` that knows whether the answer has begun, and what then ends.
+
+    The work of a visit is over with the first byte; the rest of its time is the client's, to take
+    the answer in.  A body is sent in slices: the server waits between them until the client has
+    taken some, and so we learn whether it does.
+    """
 
     def __init__(self, send: Send) -> None:
         self._send = send
+        self._visit: Visit | None = None
+        self._limit: asyncio.Timeout | None = None
         self.started = False
-        self.on_start: Callable[[], None] | None = None
+
+    def ends(self, visit: Visit | None, limit: asyncio.Timeout | None) -> None:
+        """From now on the answer, as it begins, finishes ``visit`` and moves ``limit``."""
+        self._visit, self._limit = visit, limit
 
     async def __call__(self, message: Message) -> None:
         if not self.started:
             self.started = True
-            if self.on_start is not None:
-                self.on_start()
+            self._finish(message["status"])
+        body = message.get("body", b"")
+        if self._visit is not None:
+            self._visit.hold(len(body))
+        for start in range(0, len(body) - _SLICE, _SLICE):
+            part = body[start : start + _SLICE]
+            await self._send({"type": message["type"], "body": part, "more_body": True})
+        if len(body) > _SLICE:
+            message = {**message, "body": body[(len(body) - 1) // _SLICE * _SLICE :]}
         await self._send(message)
+
+    def _finish(self, status: int) -> None:
+        if self._visit is not None and self._limit is not None:
+            self._visit.finish(served=status < 400)
+            self._limit.reschedule(asyncio.get_running_loop().time() + _TAKING_S)
 
 
 async def _while_wanted(
-    app: ASGIApp, scope: Scope, body: bytes, receive: Receive, answer: _Answer
+    app: ASGIApp, scope: Scope, bodies: list[bytes], receive: Receive, answer: _Answer
 ) -> None:
     """Run the application on a body; cancel it when the client goes before its answer begins.
 
-    Raises ClientDisconnect then.
+    The body is taken out of ``bodies``, so that it is not kept while it is worked on.  Raises
+    ClientDisconnect when the client goes.
     """
-    bodies, gone = [body], asyncio.Event()
+    gone = asyncio.Event()
 
     async def receive_again() -> Message:
         if bodies:
             return {"type": "http.request", "body": bodies.pop(), "more_body": False}
         await gone.wait()
         return {"type": "http.disconnect"}
+
+    async def run() -> None:
+        await app(scope, receive_again, answer)
 
     async def watch() -> None:
         while (await receive())["type"] != "http.disconnect":
@@ -115,7 +136,7 @@ async def _while_wanted(
         if not answer.started:
             work.cancel()
 
-    work = asyncio.ensure_future(app(scope, receive_again, answer))
+    work = asyncio.create_task(run())
     watching = asyncio.create_task(watch())
     try:
         await work

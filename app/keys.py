@@ -10,9 +10,8 @@ from starlette.requests import Request
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from app.errors import Unauthorized
+from app.middleware import is_probe
 from app.problems import problem_response
-
-_PROBES = "/health"
 
 
 class ApiKeys:
@@ -26,7 +25,7 @@ class ApiKeys:
         self.keys = [key.encode() for key in keys]
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http" or _is_probe(scope["path"]) or self._knows(scope):
+        if scope["type"] != "http" or is_probe(scope["path"]) or self._knows(scope):
             await self.app(scope, receive, send)
             return
         error = Unauthorized("Send an API key as X-API-Key, or as Authorization: Bearer.")
@@ -41,7 +40,3 @@ class ApiKeys:
         # every key is compared, each in constant time: timing tells nothing of how near a guess is
         matches = [hmac.compare_digest(given.encode(), key) for key in self.keys]
         return any(matches)
-
-
-def _is_probe(path: str) -> bool:
-    return path == _PROBES or path.startswith(f"{_PROBES}/")

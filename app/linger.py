@@ -27,10 +27,13 @@ class CloseUnread:
         if scope["type"] != "http" or not _has_body(Headers(scope=scope)):
             await self.app(scope, receive, send)
             return
+        # who asks before sending is not sending, until we receive: nothing is on its way then
+        waits = Headers(scope=scope).get("expect", "").lower() == "100-continue"
         read = closing = False
 
         async def receive_noting() -> Message:
-            nonlocal read
+            nonlocal read, waits
+            waits = False
             message = await receive()
             if not message.get("more_body", False):  # the last one, or a disconnect
                 read = True
@@ -41,7 +44,8 @@ class CloseUnread:
             if message["type"] == "http.response.start" and not read:
                 closing = True
                 MutableHeaders(scope=message)["Connection"] = "close"
-            if closing and message["type"] == "http.response.body" and not message.get("more_body"):
+            last = message["type"] == "http.response.body" and not message.get("more_body")
+            if closing and last and not waits:
                 await send({**message, "more_body": True})
                 await _discard(receive)
                 message = {"type": "http.response.body", "body": b""}

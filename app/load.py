@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import time
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,7 +12,7 @@ from torch import nn
 
 from app.decode import ignore_pillows_warnings
 from app.detect import detect, load_detector
-from app.restore import Restorer
+from app.restore import Crops, Restorer
 from app.settings import Settings
 from model.checkpoints import DETECTOR_MOBILENET, DETECTOR_RESNET50, CheckpointError
 from model.hub import find, resolve
@@ -32,10 +33,12 @@ class Loaded:
     max_batch: int
     max_wait: float
     """Seconds."""
+    seconds_per_face: float
+    """Seen once, warmed up: a first guess."""
 
 
 def load(settings: Settings) -> Loaded:
-    """Load generator and detector onto the device and run each once.
+    """Load generator and detector onto the device and warm them up.
 
     Raises ValueError (CheckpointError, WeightsError, DetectorError, DeviceError).
     """
@@ -58,9 +61,17 @@ def load(settings: Settings) -> Loaded:
     if max_wait_ms is None:
         max_wait_ms = 2.0 if on_cpu else 5.0
     size = restorer.size
-    restorer(np.zeros((1, size, size, 3), np.uint8))
+    black = np.zeros((1, size, size, 3), np.uint8)
+    restorer(black)
+    seconds_per_face = min(_seconds(restorer, black) for _ in range(3))
     detect(detector, [np.zeros((64, 64, 3), np.uint8)], threshold=0.9, min_face=1)
-    return Loaded(restorer, detector, max_batch, max_wait_ms / 1000)
+    return Loaded(restorer, detector, max_batch, max_wait_ms / 1000, seconds_per_face)
+
+
+def _seconds(restorer: Restorer, crops: Crops) -> float:
+    start = time.perf_counter()
+    restorer(crops)
+    return time.perf_counter() - start
 
 
 def find_detector(settings: Settings) -> nn.Module:

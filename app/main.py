@@ -57,6 +57,7 @@ def create_app(settings: Settings, on_failure: Callable[[], None] = exit_soon) -
         version=version("gpen-portrait"),
         lifespan=lifespan,
         redoc_url=None,
+        redirect_slashes=False,
         # where OTEL_EXPORTER_OTLP_ENDPOINT says, if it says so; needs the extra [otel]
         telemetry={"auto_configure": True, "exclude": is_routine},
     )
@@ -67,6 +68,7 @@ def create_app(settings: Settings, on_failure: Callable[[], None] = exit_soon) -
     app.add_middleware(Gate, max_body=settings.max_body_bytes, timeout_s=settings.request_timeout_s)
     if settings.keys:
         app.add_middleware(ApiKeys, keys=settings.keys)
+    app.add_middleware(problems.BugsAsProblems)
     if settings.allowed_origins:
         app.add_middleware(
             Cors,  # before the keys: a preflight carries none

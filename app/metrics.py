@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 
 import torch
@@ -37,7 +38,10 @@ class Metrics:
             registry=self.registry,
         )
         self.request_seconds = self._histogram(
-            "gpen_request_seconds", "From the first header to the last byte", _SECONDS, ("route",)
+            "gpen_request_seconds",
+            "From the headers to the last byte handed on",
+            _SECONDS,
+            ("route", "status"),
         )
         self.faces = Counter(
             "gpen_faces",
@@ -85,7 +89,7 @@ class Metrics:
             return
         for name, text, value in (
             ("reserved", "reserved by the service", lambda: torch.cuda.memory_reserved(device)),
-            ("free", "free", lambda: torch.cuda.mem_get_info(device)[0]),
+            ("free", "free", lambda: _free_bytes(device)),
         ):
             Gauge(
                 f"gpen_device_memory_{name}_bytes",
@@ -95,7 +99,7 @@ class Metrics:
 
     def watch_queue(self, depth: Callable[[], int], limit: int) -> None:
         """Report the faces that wait, and how many may."""
-        self._watch("gpen_queue_faces", "gpen_queue_limit_faces", "Faces that wait", depth, limit)
+        self._watch("gpen_queue_faces", "gpen_limit_queue_faces", "Faces that wait", depth, limit)
 
     def watch_pixels(self, used: Callable[[], int], limit: int) -> None:
         """Report the pixels being worked on, and how many may be."""
@@ -112,8 +116,16 @@ class Metrics:
         self.requests.labels(route, str(status)).inc()
         if problem is not None:
             self.problems.labels(problem).inc()
-        self.request_seconds.labels(route).observe(seconds)
+        self.request_seconds.labels(route, str(status)).observe(seconds)
 
     def observe_batch(self, faces: int, seconds: float) -> None:
         self.batch_faces.observe(faces)
         self.batch_seconds.observe(seconds)
+
+
+def _free_bytes(device: torch.device) -> float:
+    """Not a number when the device does not answer: one can still see all the rest."""
+    try:
+        return torch.cuda.mem_get_info(device)[0]
+    except RuntimeError:
+        return math.nan

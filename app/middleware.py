@@ -18,7 +18,6 @@ log = logging.getLogger(__name__)
 
 ENHANCE = "/enhance"
 _UNKNOWN = "unknown"  # for paths that are no routes: theirs are without number
-_ROUTINE = ("/health", "/metrics")
 _CLIENT_GONE = 499
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,128}")
 
@@ -62,11 +61,14 @@ class ObserveRequests:
             await self.app(scope, receive, send)
             return
         start, status = time.perf_counter(), _CLIENT_GONE
+        end: float | None = None
 
         async def send_noting(message: Message) -> None:
-            nonlocal status
+            nonlocal status, end
             if message["type"] == "http.response.start":
                 status = message["status"]
+            elif not message.get("more_body"):
+                end = time.perf_counter()  # before it is sent: that may linger
             await send(message)
 
         try:
@@ -75,7 +77,7 @@ class ObserveRequests:
             status = 500 if status == _CLIENT_GONE else status  # what the server says then
             raise
         finally:
-            self._note(scope, status, time.perf_counter() - start)
+            self._note(scope, status, (end or time.perf_counter()) - start)
 
     def _note(self, scope: Scope, status: int, seconds: float) -> None:
         route = getattr(scope.get("route"), "path", None) or _route(scope["path"])
@@ -93,9 +95,14 @@ class ObserveRequests:
         )
 
 
+def is_probe(path: str) -> bool:
+    """Whether this is ``/health`` or below it."""
+    return path == "/health" or path.startswith("/health/")
+
+
 def is_routine(scope: MutableMapping[str, Any]) -> bool:
     """Probes and scrapes, of which there are many and none is of interest."""
-    return str(scope["path"]).startswith(_ROUTINE)
+    return is_probe(scope["path"]) or scope["path"] == "/metrics"
 
 
 def _route(path: str) -> str:

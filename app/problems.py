@@ -13,6 +13,7 @@ from pydantic import BaseModel, Field
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app.errors import InvalidForm, InvalidRequest, ServiceError
 
@@ -40,14 +41,13 @@ def install(app: FastAPI) -> None:
     app.add_exception_handler(ServiceError, _on_service_error)
     app.add_exception_handler(RequestValidationError, _on_validation_error)
     app.add_exception_handler(HTTPException, _on_http_exception)
-    app.add_exception_handler(Exception, _on_bug)
 
 
-def _on_service_error(request: Request, error: Exception) -> Response:
+async def _on_service_error(request: Request, error: Exception) -> Response:
     return problem_response(request, cast(ServiceError, error))
 
 
-def _on_validation_error(request: Request, error: Exception) -> Response:
+async def _on_validation_error(request: Request, error: Exception) -> Response:
     """A field of the form."""
     lines = [
         f"{'.'.join(str(part) for part in item['loc'][1:]) or 'body'}: {item['msg']}"
@@ -56,7 +56,7 @@ def _on_validation_error(request: Request, error: Exception) -> Response:
     return problem_response(request, InvalidRequest("; ".join(lines)))
 
 
-def _on_http_exception(request: Request, error: Exception) -> Response:
+async def _on_http_exception(request: Request, error: Exception) -> Response:
     """What Starlette and FastAPI raise: 404, 405, a form that cannot be parsed."""
     error = cast(HTTPException, error)
     if error.status_code == HTTPStatus.BAD_REQUEST:
@@ -66,17 +66,34 @@ def _on_http_exception(request: Request, error: Exception) -> Response:
     return _respond(request, slug, status.phrase, status, str(error.detail), error.headers or {})
 
 
-def _on_bug(request: Request, error: Exception) -> Response:
-    """Generic text for the client; the server logs the trace."""
-    log.error("request %s failed: %s", request.state.request_id, type(error).__name__)
-    return _respond(
-        request,
-        ServiceError.slug,
-        ServiceError.title,
-        ServiceError.status,
-        "The service failed on this request.",
-        {},
-    )
+class BugsAsProblems:
+    """The last resort: generic text for the client, the trace for the log.
+
+    Starlette has one too, but outside of all middleware: its answers would lack their headers.
+    """
+
+    def __init__(self, app: ASGIApp) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+        started = False
+
+        async def send_noting(message: Message) -> None:
+            nonlocal started
+            started = True
+            await send(message)
+
+        try:
+            await self.app(scope, receive, send_noting)
+        except Exception:
+            if started:
+                raise  # the server closes the connection
+            log.exception("request %s failed", scope["state"]["request_id"])
+            bug = ServiceError("The service failed on this request.")
+            await problem_response(Request(scope), bug)(scope, receive, send)
 
 
 def _respond(

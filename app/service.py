@@ -13,7 +13,7 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from functools import partial
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -33,7 +33,10 @@ from app.settings import Settings
 
 log = logging.getLogger(__name__)
 
-_FIRST_GUESS_S = 0.1  # for a request, and for a face, until some have been done
+T = TypeVar("T")
+
+LOADING = "gpen-load"
+"""The thread that loads."""
 _UPLOADS_SHARE = 0.05  # of the memory: a body is there up to three times while its form is parsed
 _WATCH_S = 0.5
 
@@ -66,7 +69,8 @@ class Service:
             settings.max_requests_in_flight,
             settings.max_bytes_in_flight
             or max(settings.max_body_bytes, int(_UPLOADS_SHARE * memory_bytes())),
-            Pace(_FIRST_GUESS_S),
+            Pace(0.0),  # learned when the models are loaded, and with every request
+            parallel=os.cpu_count() or 1,
         )
         self.budget = PixelBudget(
             settings.max_pixels_in_flight or pixels_by_memory(),
@@ -78,13 +82,9 @@ class Service:
         self._failed = False
         self._draining = False
         self._on_failure = on_failure
-        self._pool = ThreadPoolExecutor(
-            os.cpu_count() or 1,
-            thread_name_prefix="gpen-cpu",
-            # a photo a core: threads of threads would wait for each other, busily
-            initializer=torch.set_num_threads,
-            initargs=(1,),
-        )
+        self._finding = _pool("gpen-find")
+        # of its own: photos that are nearly done, and hold most memory, do not wait for newcomers
+        self._finishing = _pool("gpen-finish")
         self._tasks: list[asyncio.Task[None]] = []
 
     @property
@@ -99,10 +99,11 @@ class Service:
         """From now on ``status`` is ``draining``; requests are still served."""
         self._draining = True
 
-    def check_serving(self) -> None:
-        """Raises NotServing unless requests can be served."""
+    def serving(self) -> Running:
+        """What requests are served with.  Raises NotServing."""
         if self.running is None or self.status not in (Status.OK, Status.DRAINING):
             raise NotServing(f"The service is {self.status}.", retry_after=5)
+        return self.running
 
     def start(self) -> None:
         loop = asyncio.get_running_loop()
@@ -113,7 +114,8 @@ class Service:
             await asyncio.to_thread(self.running.worker.stop)
         for task in self._tasks:
             task.cancel()
-        self._pool.shutdown(wait=False, cancel_futures=True)
+        for pool in (self._finding, self._finishing):
+            pool.shutdown(wait=False, cancel_futures=True)
 
     async def _watch(self) -> None:
         """A device that hangs raises nothing: only time tells."""
@@ -128,29 +130,12 @@ class Service:
         start = time.perf_counter()
         try:
             loaded = await _in_daemon_thread(lambda: load(self.settings))
+            self._run(loaded)
         except Exception as error:
             log.critical("cannot start: %s", error, exc_info=not isinstance(error, ValueError))
             self._failed = True
             self._on_failure()
             return
-        queue = FaceQueue(
-            self.settings.queue_faces, Pace(_FIRST_GUESS_S), on_drop=self.metrics.dropped.inc
-        )
-        self.metrics.watch_queue(queue.__len__, queue.limit)
-        self.metrics.watch_device(loaded.restorer.device)
-        size = loaded.restorer.size
-        worker = Worker(
-            loaded.restorer,
-            queue,
-            max_batch=loaded.max_batch,
-            max_wait=loaded.max_wait,
-            sample=np.zeros((1, size, size, 3), np.uint8),
-            threads=max(1, torch.get_num_threads() // 2),  # the pool needs cores, too
-            on_death=self._on_failure,
-            on_batch=self.metrics.observe_batch,
-        )
-        worker.start()
-        self.running = Running(loaded, queue, worker)
         log.info(
             "ready after %.1f s: %s on %s (licence: %s)",
             time.perf_counter() - start,
@@ -159,36 +144,78 @@ class Service:
             loaded.restorer.licence,
         )
 
+    def _run(self, loaded: Loaded) -> None:
+        self.admission.pace = Pace(loaded.seconds_per_face)
+        queue = FaceQueue(
+            self.settings.queue_faces,
+            Pace(loaded.seconds_per_face),
+            on_drop=self.metrics.dropped.inc,
+        )
+        self.metrics.watch_queue(lambda: len(queue), queue.limit)
+        self.metrics.watch_device(loaded.restorer.device)
+        size = loaded.restorer.size
+        worker = Worker(
+            loaded.restorer,
+            queue,
+            max_batch=loaded.max_batch,
+            max_wait=loaded.max_wait,
+            sample=np.zeros((1, size, size, 3), np.uint8),
+            threads=max(1, torch.get_num_threads() // 2),  # the pools need cores, too
+            on_death=self._on_failure,
+            on_batch=self.metrics.observe_batch,
+        )
+        worker.start()
+        self.running = Running(loaded, queue, worker)
+
     async def enhance(self, data: bytes, options: EnhanceOptions, deadline: Deadline) -> Enhanced:
         """Restore a photo.  Raises ServiceError.
 
         When this is cancelled, so is what waits; what runs in a thread ends with its step if
         ``deadline`` is ended too.
         """
-        self.check_serving()
-        assert self.running is not None
-        limits, loaded = self.settings.limits, self.running.loaded
+        running = self.serving()
+        limits, loaded = self.settings.limits, running.loaded
         # by the header alone, so not behind the pool's long jobs: who is refused hears it soon
         pixels = await asyncio.to_thread(measure_work, data, options, limits)
         release = self.budget.take(pixels)
-        job: Future[Any] = self._pool.submit(
+        finding = self._finding.submit(
             find, data, options, limits, loaded.detector, loaded.restorer, deadline
         )
+        job: Future[Any] = finding
         try:
-            found = await asyncio.wrap_future(job)
-            crops, found = await _restore(self.running.queue, found, deadline)
-            self._count_faces(found)
-            job = self._pool.submit(finish, found, crops, options, deadline)
-            return await asyncio.wrap_future(job)
+            found = await _outlived_by(finding)
+            crops, found = await _restore(running.queue, found, deadline)
+            job = finishing = self._finishing.submit(finish, found, crops, options, deadline)
+            enhanced = await _outlived_by(finishing)
         finally:
             # a thread goes on to the end of its step, and holds its photo that long
             job.add_done_callback(lambda _: release())
+        self._count_faces(found)
+        return enhanced
 
     def _count_faces(self, found: FoundFaces) -> None:
         if found.aligned:
             self.metrics.queue_seconds.observe(found.timings.queue)
         for report in found.reports:
             self.metrics.faces.labels(report.reason or "restored").inc()
+
+
+def _pool(name: str) -> ThreadPoolExecutor:
+    """A photo a core: threads of threads would wait for each other, busily."""
+    return ThreadPoolExecutor(
+        os.cpu_count() or 1, name, initializer=torch.set_num_threads, initargs=(1,)
+    )
+
+
+async def _outlived_by(job: Future[T]) -> T:
+    """Wait for a job, which goes on when nobody waits any more.
+
+    Cancelled, it would stay in the pool's queue with its photo, uncounted; so it comes to its turn,
+    and ends at its first look at the deadline.
+    """
+    future = asyncio.wrap_future(job)
+    future.add_done_callback(lambda done: done.cancelled() or done.exception())  # has been seen
+    return await asyncio.shield(future)
 
 
 def _in_daemon_thread(work: Callable[[], Loaded]) -> asyncio.Future[Loaded]:
@@ -210,7 +237,7 @@ def _in_daemon_thread(work: Callable[[], Loaded]) -> asyncio.Future[Loaded]:
         with suppress(RuntimeError):  # the loop is closed: nobody waits any more
             loop.call_soon_threadsafe(settle, outcome)
 
-    threading.Thread(target=run, name="gpen-load", daemon=True).start()
+    threading.Thread(target=run, name=LOADING, daemon=True).start()
     return future
 
 

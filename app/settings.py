@@ -52,7 +52,9 @@ class Limits:
 
 
 class Settings(BaseSettings):
-    model_config = SettingsConfigDict(env_prefix="GPEN_", frozen=True, extra="ignore")
+    model_config = SettingsConfigDict(
+        env_prefix="GPEN_", frozen=True, extra="ignore", allow_inf_nan=False
+    )
 
     model: str = Field("auto", description="auto, a registered name, or a file of weights")
     weights_dir: Annotated[Path, AfterValidator(_folder)] = Field(
@@ -103,6 +105,9 @@ class Settings(BaseSettings):
     worker_timeout_s: float = Field(
         120, gt=0, le=3600, description="seconds for a batch; then the device counts as dead"
     )
+    keep_alive_s: float = Field(
+        75, gt=0, le=3600, description="seconds until an idle connection is closed"
+    )
     drain_s: float = Field(
         10, ge=0, le=3600, description="seconds of service after SIGTERM, /health being 503"
     )
@@ -127,9 +132,13 @@ class Settings(BaseSettings):
 
     @model_validator(mode="after")
     def _keys_are_keys(self) -> Self:
-        if (self.api_keys.get_secret_value() or self.api_keys_file is not None) and not self.keys:
+        try:
+            keys = self.keys
+        except OSError as error:
+            raise ValueError(f"api_keys_file: {error.strerror}") from error
+        if (self.api_keys.get_secret_value() or self.api_keys_file is not None) and not keys:
             raise ValueError("API keys are wanted, but none is given: nobody would be kept out")
-        if any(len(key) < _SHORTEST_KEY or not key.isascii() for key in self.keys):
+        if any(len(key) < _SHORTEST_KEY or not key.isascii() for key in keys):
             raise ValueError(f"an API key has at least {_SHORTEST_KEY} ASCII characters")
         return self
 

@@ -35,10 +35,12 @@ class Server:
 
 
 @contextlib.contextmanager
-def serving(log: Path, sabotage: str = "", **environment: str) -> Iterator[Server]:
-    """``gpen serve`` on a free port, ready, and stopped afterwards.
+def serving(
+    log: Path, sabotage: str = "", health: int = 200, /, **environment: str
+) -> Iterator[Server]:
+    """``gpen serve`` on a free port, stopped afterwards.
 
-    ``sabotage`` is Python that runs before it.
+    ``sabotage`` is Python that runs before it; ``health`` is the status that is waited for.
     """
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
@@ -56,7 +58,7 @@ def serving(log: Path, sabotage: str = "", **environment: str) -> Iterator[Serve
         )
     server = Server(f"http://127.0.0.1:{port}", process, log)
     try:
-        _wait_until_healthy(server)
+        _wait_until_healthy(server, health)
         yield server
     finally:
         process.terminate()
@@ -67,13 +69,13 @@ def serving(log: Path, sabotage: str = "", **environment: str) -> Iterator[Serve
             raise
 
 
-def _wait_until_healthy(server: Server) -> None:
+def _wait_until_healthy(server: Server, status: int) -> None:
     deadline = time.monotonic() + START_S
     while time.monotonic() < deadline:
         if server.process.poll() is not None:
             break
         with contextlib.suppress(httpx2.TransportError):
-            if httpx2.get(f"{server.url}/health").status_code == 200:
+            if httpx2.get(f"{server.url}/health").status_code == status:
                 return
         time.sleep(0.2)
     pytest.fail(f"the server did not become healthy:\n{server.log.read_text()}")

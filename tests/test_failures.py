@@ -17,7 +17,7 @@ calls = 0
 def sabotaged(self, crops):
     global calls
     calls += 1
-    if calls == 1:  # while loading
+    if calls <= 4:  # while loading
         return crops
     {}
 Restorer.__call__ = sabotaged

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import argparse
+import logging
 import math
+import os
 import resource
 import signal
 import sys
+import threading
 
 import uvicorn
 
 from app.commands.flags import add_settings, settings_from
-from app.connections import HeadersInTime
+from app.connections import TimedConnection
 from app.log import configure_logging
 from app.settings import Settings
 
@@ -24,22 +27,32 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
 
 def run(options: argparse.Namespace) -> int:
     from app.main import create_app  # noqa: PLC0415  (PyTorch takes seconds; --help need not wait)
+    from app.service import LOADING  # noqa: PLC0415
 
     settings = settings_from(options)
     configure_logging(settings.log_level, settings.log_format)
     _allow_connections()
     # uvicorn raises the signal that ended it once more, for whoever had a handler before
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
-    uvicorn.run(
-        create_app(settings),
-        host=settings.host,
-        port=settings.port,
-        http=HeadersInTime,
-        log_config=None,  # ours
-        access_log=False,  # ours too
-        timeout_graceful_shutdown=math.ceil(settings.request_timeout_s) + 1,
-    )
-    return 0
+    status = 0
+    try:
+        uvicorn.run(
+            create_app(settings),
+            host=settings.host,
+            port=settings.port,
+            http=TimedConnection,
+            log_config=None,  # ours
+            access_log=False,  # ours too
+            timeout_keep_alive=math.ceil(settings.keep_alive_s),
+            timeout_graceful_shutdown=math.ceil(settings.request_timeout_s) + 1,
+        )
+    except SystemExit as ended:
+        status = ended.code if isinstance(ended.code, int) else int(ended.code is not None)
+    if any(thread.name == LOADING for thread in threading.enumerate()):
+        # native code that outlives the interpreter would end the process by an abort
+        logging.shutdown()
+        os._exit(status)
+    return status
 
 
 def _allow_connections() -> None:

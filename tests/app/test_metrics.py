@@ -33,13 +33,13 @@ def test_a_request_is_counted_where_it_belongs(server: Server, astronaut_png: by
     assert more('gpen_requests_total{route="/enhance",status="200"}') == 1
     assert more('gpen_requests_total{route="/enhance",status="415"}') == 1
     assert more('gpen_problems_total{type="unsupported-picture"}') == 1
-    assert more('gpen_request_seconds_count{route="/enhance"}') == 2
+    assert more('gpen_request_seconds_count{route="/enhance",status="200"}') == 1
     assert more('gpen_faces_total{outcome="restored"}') == 1
     assert more("gpen_queue_seconds_count") == 1
     assert more("gpen_batch_faces_sum") == 1
     assert more("gpen_batch_seconds_sum") > 0
     assert after["gpen_queue_faces"] == 0
-    assert after["gpen_queue_limit_faces"] == 256
+    assert after["gpen_limit_queue_faces"] == 256
     assert after["process_resident_memory_bytes"] > 1e8
 
 

@@ -58,7 +58,7 @@ class Load:
                 continue
             fault = judge(exchange.photo, answer)
             if answer.label == "503" and 503 not in also:
-                fault = "refused without need"
+                fault = f"refused without need: {answer.body.decode()}"
             if fault is not None:
                 faults.append(f"photo {exchange.photo.number}: {fault}")
         return faults
