@@ -1,11 +1,13 @@
-"""Training configuration: YAML, checked."""
+"""What a training run is told: every setting, its range, and what cannot go together.
+
+Reading it from YAML is ``model.config_file``'s work.
+"""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Literal, Self
 
-import yaml
 from pydantic import (
     AfterValidator,
     BaseModel,
@@ -15,7 +17,6 @@ from pydantic import (
     NonNegativeInt,
     PositiveFloat,
     PositiveInt,
-    ValidationError,
     model_validator,
 )
 
@@ -34,12 +35,14 @@ Fraction = Annotated[float, Field(gt=0, le=1)]
 Decay = Annotated[float, Field(ge=0, lt=1)]
 
 
-class ConfigError(ValueError):
-    """A configuration that cannot be used; the message says in one line what is wrong."""
-
-
 class _Section(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+
+def _check_rates_fall(**rates: float) -> None:
+    (start_name, start), (end_name, end) = rates.items()
+    if end > start:
+        raise ValueError(f"{end_name} {end:g} is more than {start_name} {start:g}, where it starts")
 
 
 class NetworkConfig(_Section):
@@ -57,7 +60,7 @@ class DataConfig(_Section):
     recipes: Annotated[dict[RecipeName, PositiveFloat], Field(min_length=1)] = {"gpen": 1.0}
     """Degradation recipes and how often each is used, relative to the others."""
     workers: NonNegativeInt = 2
-    """Processes that make pairs; 0 makes them in the trainer's own."""
+    """Processes that make pairs, for each process that trains; 0 makes them in its own."""
 
 
 class ContentConfig(_Section):
@@ -65,16 +68,71 @@ class ContentConfig(_Section):
 
     epochs: NonNegativeInt = 0
     lr: PositiveFloat = 1e-3
+    """1e-3 to 2e-3 suit it."""
     lr_min: PositiveFloat = 1e-4
+
+    @model_validator(mode="after")
+    def _rate_falls(self) -> Self:
+        _check_rates_fall(lr=self.lr, lr_min=self.lr_min)
+        return self
+
+
+class InitialConfig(_Section):
+    """Weights to begin with, where a run does not begin from scratch."""
+
+    g: Path | None = None
+    """A generator, or only the prior of one; see ``model.pretrained`` for kinds of file."""
+    d: Path | None = None
+    """A discriminator."""
 
 
 class LossConfig(_Section):
-    """Weights of G's losses; ``detail`` is part of the content loss."""
+    """Weights of G's losses."""
 
     content: NonNegativeFloat = 1.0
+    """L1."""
     detail: NonNegativeFloat = 1.0
+    """L1 on Laplacians, relative to ``content``, of which it is a part."""
     adversarial: NonNegativeFloat = 1.0
     feature_matching: NonNegativeFloat = 0.02
+    """On D's features (GPEN, section 3.3)."""
+    lpips: NonNegativeFloat = 0.0
+    """Perceptual distance (Zhang et al., CVPR 2018); needs ``lpips_weights``."""
+    lpips_weights: Path | None = None
+    """``vgg16-397923af.pth`` of torchvision."""
+    identity: NonNegativeFloat = 0.0
+    """1 - cosine of ArcFace embeddings; needs ``identity_weights``."""
+    identity_weights: Path | None = None
+    """``arcface/model_ir_se50.pth`` of GPEN's repository on ModelScope."""
+
+    @model_validator(mode="after")
+    def _weights_are_there(self) -> Self:
+        if self.lpips and self.lpips_weights is None:
+            raise ValueError(
+                "lpips needs lpips_weights, the file "
+                "https://download.pytorch.org/models/vgg16-397923af.pth"
+            )
+        if self.identity and self.identity_weights is None:
+            raise ValueError(
+                "identity needs identity_weights, the file arcface/model_ir_se50.pth of "
+                "iic/cv_gpen_image-portrait-enhancement on ModelScope"
+            )
+        return self
+
+
+class PathLengthConfig(_Section):
+    """Path-length regularisation of G (StyleGAN2, section 3.2); the published weight is 2."""
+
+    weight: NonNegativeFloat = 0.0
+    interval: PositiveInt = 4
+    """In steps."""
+
+
+class EarlyStoppingConfig(_Section):
+    """Stop when PSNR has not risen by ``delta`` dB in ``patience`` validations."""
+
+    patience: PositiveInt = 8
+    delta: NonNegativeFloat = 0.002
 
 
 class TrainConfig(_Section):
@@ -83,35 +141,52 @@ class TrainConfig(_Section):
     warmup_epochs: NonNegativeInt = 0
     """Epochs in which only the discriminator learns."""
     content: ContentConfig = ContentConfig()
+    initial: InitialConfig = InitialConfig()
+    seed: NonNegativeInt = 0
+
     lr_g: PositiveFloat = 2e-4
     lr_d: PositiveFloat = 1e-4
-    beta1: Decay = 0.9
-    beta2: Decay = 0.99
-    weight_decay: NonNegativeFloat = 0.0
-    """Zero: decay would act on equalized weights as a learning rate schedule nobody asked for."""
     lr_policy: Literal["cosine"] = "cosine"
     lr_min: PositiveFloat = 1e-6
     """Where ``lr_g`` ends."""
     eta_min_d: PositiveFloat = 5e-7
     """Where ``lr_d`` ends."""
+    beta1: Decay = 0.9
+    beta2: Decay = 0.99
+    weight_decay: NonNegativeFloat = 0.0
+    """Zero: decay would act on equalized weights as a learning rate schedule nobody asked for."""
+    clip_grad_norm: PositiveFloat = 10.0
+
     batch_size: PositiveInt = 8
+    """Of a step, over all processes and accumulated micro-batches."""
+    accumulation: PositiveInt = 1
+    """Micro-batches that a process works off one after the other in each step."""
     img_size: Size = 512
+    precision: Literal["fp32", "bf16", "fp16"] = "fp32"
+    compile: bool = False
+
+    losses: LossConfig = LossConfig()
     use_gradient_penalty: bool = True
     gp_lambda: NonNegativeFloat | Literal["auto"] = "auto"
     """R1 weight; ``auto`` is 0.0002 * size^2 / batch (StyleGAN2-ADA)."""
     gp_interval: PositiveInt = 16
     """In steps."""
-    losses: LossConfig = LossConfig()
+    path_length: PathLengthConfig = PathLengthConfig()
     augment_d: bool = True
     """Vary what D sees (DiffAugment)."""
     ema_half_life: PositiveInt = 10_000
     """In images."""
-    clip_grad_norm: PositiveFloat = 10.0
-    precision: Literal["fp32", "bf16"] = "fp32"
-    compile: bool = False
-    seed: int = 0
+
     validate_every: PositiveInt = 1
     """In epochs."""
+    early_stopping: EarlyStoppingConfig | None = EarlyStoppingConfig()
+    """Counts validations from the first joint epoch on; ``null`` switches it off."""
+    log_every: PositiveInt = 50
+    """In steps; every epoch ends with a row of its own as well."""
+    save_every: PositiveInt = 1000
+    """In steps; every epoch ends with a checkpoint as well."""
+    keep_last: PositiveInt = 3
+    """Checkpoints kept, beside the best."""
 
     @property
     def r1_weight(self) -> float:
@@ -120,12 +195,57 @@ class TrainConfig(_Section):
             return 0.0002 * self.img_size**2 / self.batch_size
         return self.gp_lambda
 
+    @property
+    def joint_epochs(self) -> int:
+        """Epochs in which both networks learn."""
+        return self.num_epochs - self.warmup_epochs
+
+    def micro_batch(self, processes: int) -> int:
+        """Samples that a process works on at once.  Raises ValueError if they do not come out even.
+
+        Minibatch standard deviation of D compares the samples of one micro-batch.
+        """
+        parts = processes * self.accumulation
+        if self.batch_size % parts:
+            raise ValueError(
+                f"batch_size {self.batch_size} cannot be shared by {processes} processes with "
+                f"accumulation {self.accumulation}: {parts} does not divide it"
+            )
+        return self.batch_size // parts
+
+    def doubts(self, processes: int) -> list[str]:
+        """What can be run and yet is likely to be regretted, a sentence each."""
+        doubts = []
+        untaught = self.initial.g is None and self.content.epochs == 0
+        if untaught and self.warmup_epochs:
+            doubts.append(
+                "the warm-up will train D against a G that has learnt nothing: set "
+                "train.content.epochs (content.lr of 1e-3 to 2e-3 suits it), or train.initial.g"
+            )
+        elif untaught:
+            doubts.append(
+                "G begins from scratch against D: set train.content.epochs, or train.initial.g"
+            )
+        if self.initial.d is None and not untaught and self.warmup_epochs == 0:
+            doubts.append(
+                "a G that has learnt meets a D that has not: set train.warmup_epochs, "
+                "or train.initial.d"
+            )
+        if self.micro_batch(processes) == 1:
+            doubts.append(
+                "micro-batches of one picture: D's minibatch standard deviation sees nothing"
+            )
+        return doubts
+
     @model_validator(mode="after")
-    def _stages_fit(self) -> Self:
+    def _fits_together(self) -> Self:
         if self.warmup_epochs > self.num_epochs:
             raise ValueError(
                 f"warmup_epochs {self.warmup_epochs} is more than num_epochs {self.num_epochs}"
             )
+        _check_rates_fall(lr_g=self.lr_g, lr_min=self.lr_min)
+        _check_rates_fall(lr_d=self.lr_d, eta_min_d=self.eta_min_d)
+        self.micro_batch(processes=1)
         return self
 
 
@@ -145,43 +265,3 @@ class Config(_Section):
         """The same, on another folder of faces."""
         data = self.data.model_copy(update={"folder": folder})
         return self.model_copy(update={"data": data})
-
-
-def load_config(path: Path, overrides: list[str]) -> Config:
-    """Read a configuration; ``overrides`` are ``section.key=value``, the value as YAML.
-
-    Raises OSError, or ConfigError naming the key that is wrong.
-    """
-    try:
-        document = yaml.safe_load(path.read_text())
-        if not isinstance(document, dict):
-            raise ConfigError(f"{path} holds no sections")
-        for override in overrides:
-            _override(document, override)
-        return Config.model_validate(document)
-    except yaml.YAMLError as error:
-        raise ConfigError(
-            f"{path} or a --set is no YAML: {' '.join(str(error).split())}"
-        ) from error
-    except ValidationError as error:
-        raise ConfigError(f"{path}: {_in_one_line(error)}") from error
-
-
-def _override(document: dict[str, Any], override: str) -> None:
-    dotted, separator, value = override.partition("=")
-    if not separator:
-        raise ConfigError(f"--set takes section.key=value, not {override!r}")
-    *sections, key = dotted.split(".")
-    target = document
-    for section in sections:
-        target = target.setdefault(section, {})
-        if not isinstance(target, dict):
-            raise ConfigError(f"--set {override}: {section} is no section")
-    target[key] = yaml.safe_load(value)
-
-
-def _in_one_line(error: ValidationError) -> str:
-    return "; ".join(
-        ": ".join([".".join(map(str, detail["loc"])), detail["msg"]]).removeprefix(": ")
-        for detail in error.errors()
-    )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sized
+from collections.abc import Iterator, Sequence, Sized
 from pathlib import Path
 from typing import NamedTuple, Protocol
 
@@ -34,6 +34,7 @@ __all__ = [
     "PairedFaces",
     "TrainingData",
     "batches_per_epoch",
+    "evaluation_pair",
     "evaluation_pairs",
     "find_faces",
     "open_training_data",
@@ -163,16 +164,28 @@ def _check_rest(trained_on: Sized, folder: Path, holdout: Path | None) -> None:
 class EpochBatches(Sampler[list[tuple[int, int]]]):
     """Batches of (epoch, i), shuffled per epoch, for the steps from ``start`` to ``stop``.
 
-    Steps are counted over all epochs, and a step's batch depends on nothing before it: training
-    resumes exactly, in the middle of an epoch too.
+    Steps are counted over all epochs, and a step's batch depends on nothing before it: a run's
+    position in its data is its step, and training resumes exactly, in the middle of an epoch too.
+    A batch is cut into ``parts`` of equal size, of which ``taken`` come, one after the other:
+    processes share a step's batch by taking different ones.
     """
 
-    def __init__(self, length: int, batch_size: int, seed: int, start: int, stop: int) -> None:
+    def __init__(
+        self,
+        length: int,
+        batch_size: int,
+        seed: int,
+        start: int,
+        stop: int,
+        parts: int = 1,
+        taken: Sequence[int] = (0,),
+    ) -> None:
         self.length, self.batch_size, self.seed = length, batch_size, seed
         self.start, self.stop = start, stop
+        self.parts, self.taken = parts, taken
 
     def __len__(self) -> int:
-        return self.stop - self.start
+        return (self.stop - self.start) * len(self.taken)
 
     def __iter__(self) -> Iterator[list[tuple[int, int]]]:
         per_epoch = batches_per_epoch(self.length, self.batch_size)
@@ -180,7 +193,9 @@ class EpochBatches(Sampler[list[tuple[int, int]]]):
             epoch, batch = divmod(step, per_epoch)
             order = np.random.default_rng([self.seed, epoch]).permutation(self.length)
             chosen = order[batch * self.batch_size : (batch + 1) * self.batch_size]
-            yield [(epoch, int(i)) for i in chosen]
+            size = len(chosen) // self.parts
+            for part in self.taken:
+                yield [(epoch, int(i)) for i in chosen[part * size : (part + 1) * size]]
 
 
 def batches_per_epoch(length: int, batch_size: int) -> int:
@@ -188,16 +203,22 @@ def batches_per_epoch(length: int, batch_size: int) -> int:
     return max(1, length // batch_size)
 
 
+def evaluation_pair(
+    face: NDArray[np.uint8], index: int, recipe: RecipeName = "gpen"
+) -> tuple[Tensor, Tensor]:
+    """The fixed pair of a face (R, R, 3): LQ and HQ, each (3, R, R) in [-1, 1].
+
+    Its index is the seed it is degraded with; both halves are 8-bit RGB.
+    """
+    high = to_float(face)
+    low = degrade(high, RECIPES[recipe], np.random.default_rng(index))
+    return to_tensor(low), to_tensor(high)
+
+
 def evaluation_pairs(
     faces: NDArray[np.uint8], recipe: RecipeName = "gpen"
 ) -> tuple[Tensor, Tensor]:
-    """The fixed pairs that results are reported on: LQ and HQ, each (N, 3, R, R) in [-1, 1].
-
-    Face i is degraded with seed i; both halves are 8-bit RGB.
-    """
-    high = to_float(faces)
-    low = [degrade(face, RECIPES[recipe], np.random.default_rng(i)) for i, face in enumerate(high)]
-    return (
-        torch.stack([to_tensor(image) for image in low]),
-        torch.stack([to_tensor(image) for image in high]),
-    )
+    """The fixed pairs that results are reported on: LQ and HQ, each (N, 3, R, R) in [-1, 1]."""
+    pairs = [evaluation_pair(face, i, recipe) for i, face in enumerate(faces)]
+    low, high = zip(*pairs, strict=True)
+    return torch.stack(low), torch.stack(high)

@@ -24,9 +24,12 @@ class Variation:
     cutout: Tensor  # (N, 2), down and right, centre of a square of half the size; fraction of it
 
 
-def draw(n: int, device: torch.device) -> Variation:
-    """Draw for ``n`` samples, from PyTorch's global generator; ranges are the published ones."""
-    uniform = torch.rand(n, 7, device=device)
+def draw(n: int, device: torch.device, rng: torch.Generator) -> Variation:
+    """Draw for ``n`` samples; ranges are the published ones.
+
+    ``rng`` is a generator of the CPU, so that what is drawn does not depend on the device.
+    """
+    uniform = torch.rand(n, 7, generator=rng).to(device, non_blocking=True)
     column = uniform[:, :, None, None, None].unbind(dim=1)
     return Variation(
         brightness=column[0] - 0.5,

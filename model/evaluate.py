@@ -1,97 +1,192 @@
 """``python -m model.evaluate``: scores of a generator on a folder of aligned faces.
 
-Faces are resized (area) to the network's size, in 8-bit RGB; face i of the sorted folder is
-degraded by the gpen recipe with seed i, unless degraded faces are given.
+The evaluation is one, whatever the network's size.  Faces are resized (area) to 256 px, in 8-bit
+RGB; face i of the sorted folder is degraded by the gpen recipe with seed i, unless degraded faces
+are given; what a network of another size makes of it is resized to 256 px; scores are means over
+faces.  LPIPS, identity and FID are measured where their networks' weights are given.
 """
 
 from __future__ import annotations
 
 import argparse
+import csv
 import json
+import logging
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field
+from itertools import islice
 from pathlib import Path
+from typing import NamedTuple
 
-import cv2
+import numpy as np
 import torch
 from torch import Tensor
+from torch.nn import functional as F
+from tqdm import tqdm
 
-from model.dataset import (
-    evaluation_pairs,
-    find_faces,
-    read_face,
-    read_faces,
-    split_holdout,
-    to_float,
-    to_tensor,
-)
-from model.metrics import Scores, score, to_levels
+from model.dataset import evaluation_pair, find_faces, split_holdout, to_float, to_tensor
+from model.grid import Levels, make_grid, save_picture
+from model.metrics import Distance, Scores, score_each, summarise, to_levels
+from model.perceptual import Fid, load_distances, load_fid
+from model.pictures import read_face
 from model.weights import load_generator
 
+log = logging.getLogger(__name__)
+
+EVALUATION_SIZE = 256
 _BATCH_SIZE = 8
+_GRID_ROWS = 16
+
+
+class Pair(NamedTuple):
+    name: str
+    low: Tensor
+    """This and the next (3, R, R) in [-1, 1]."""
+    high: Tensor
+
+
+@dataclass(frozen=True)
+class Measures:
+    """What is measured beside PSNR, SSIM and sharpness."""
+
+    distances: dict[str, Distance] = field(default_factory=dict)
+    fid: dict[str, Fid] = field(default_factory=dict)
+    """Of degraded and of restored faces."""
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    names: list[str] = field(default_factory=list)
+    """Of the faces, relative to their folder; in the order of the scores."""
+    scores: dict[str, list[Scores]] = field(
+        default_factory=lambda: {"degraded": [], "restored": []}
+    )
+    fid: dict[str, float] = field(default_factory=dict)
+    grid: list[Levels] = field(default_factory=list)
+    """LQ | restored | HQ of the first faces."""
+
+    def summaries(self) -> dict[str, dict[str, float]]:
+        """Of degraded and of restored faces: what was measured, for JSON."""
+        return {
+            name: summarise(scores).as_dict()
+            | ({"fid": self.fid[name]} if name in self.fid else {})
+            for name, scores in self.scores.items()
+        }
 
 
 @torch.inference_mode()
-def restore_all(generate: Callable[[Tensor], Tensor], low: Tensor, batch_size: int) -> Tensor:
-    """Restore (N, 3, R, R) in [-1, 1], a batch at a time; same shape, clamped."""
+def restore_all(
+    generate: Callable[[Tensor], Tensor],
+    low: Tensor,
+    batch_size: int,
+    device: torch.device | None = None,
+) -> Tensor:
+    """Restore (N, 3, R, R) in [-1, 1], a batch at a time; same shape and device, clamped."""
     restored = [
-        generate(chunk.contiguous(memory_format=torch.channels_last)).clamp(-1, 1)
+        generate(chunk.to(device).contiguous(memory_format=torch.channels_last)).clamp(-1, 1)
         for chunk in torch.split(low, batch_size)
     ]
-    return torch.cat(restored)
+    return torch.cat([chunk.to(low.device) for chunk in restored])
 
 
-def save_grid(path: Path, *columns: Tensor) -> None:
-    """Write one picture: a row per face, a column per (N, 3, R, R) in [-1, 1].  Raises OSError."""
-    rows = torch.cat([to_levels(column) for column in columns], dim=3)  # (N, 3, R, columns * R)
-    picture = rows.permute(0, 2, 3, 1).flatten(0, 1).byte().numpy()  # (N * R, columns * R, 3)
-    if not cv2.imwrite(str(path), cv2.cvtColor(picture, cv2.COLOR_RGB2BGR)):
-        raise OSError(f"{path} cannot be written")
+def resize(x: Tensor, size: int) -> Tensor:
+    """(N, 3, R, R) in [-1, 1] -> (N, 3, size, size): area when smaller, bicubic when larger."""
+    if x.shape[-1] == size:
+        return x
+    if x.shape[-1] > size:
+        return F.interpolate(x, (size, size), mode="area")
+    return F.interpolate(x, (size, size), mode="bicubic", align_corners=False).clamp(-1, 1)
 
 
-def read_pairs(
-    low_folder: Path, high_folder: Path, high_paths: list[Path], size: int
-) -> tuple[Tensor, Tensor]:
-    """Degraded faces and the given ones of ``high_folder``: each (N, 3, R, R) in [-1, 1].
+def degraded_pairs(folder: Path, paths: Iterable[Path]) -> Iterator[Pair]:
+    """Faces degraded on the fly; those that cannot be used are logged and left out, uncounted."""
+    index = 0
+    for path in paths:
+        try:
+            face = read_face(path, EVALUATION_SIZE)
+        except ValueError as error:
+            log.warning("skipped: %s", error)
+            continue
+        yield Pair(str(path.relative_to(folder)), *evaluation_pair(face, index))
+        index += 1
 
-    Halves of a pair have the same path in their folders, suffixes aside.  Raises FileNotFoundError
-    where one has no counterpart, ValueError where one cannot be used.
+
+def given_pairs(low_folder: Path, folder: Path, paths: list[Path]) -> Iterator[Pair]:
+    """Faces of ``folder`` and their degraded halves: the same paths, suffixes aside.
+
+    Raises FileNotFoundError where one has no counterpart, ValueError where one cannot be used.
     """
     low_paths = {
         path.relative_to(low_folder).with_suffix(""): path for path in find_faces(low_folder)
     }
-    pairs = []
-    for high in high_paths:
-        low = low_paths.get(high.relative_to(high_folder).with_suffix(""))
-        if low is None:
-            raise FileNotFoundError(f"{high} has no counterpart in {low_folder}")
-        pairs.append([to_tensor(to_float(read_face(path, size))) for path in (low, high)])
-    low_faces, high_faces = zip(*pairs, strict=True)
-    return torch.stack(low_faces), torch.stack(high_faces)
+    for path in paths:
+        if path.relative_to(folder).with_suffix("") not in low_paths:
+            raise FileNotFoundError(f"{path} has no counterpart in {low_folder}")
+    for path in paths:
+        halves = low_paths[path.relative_to(folder).with_suffix("")], path
+        low, high = (to_tensor(to_float(read_face(half, EVALUATION_SIZE))) for half in halves)
+        yield Pair(str(path.relative_to(folder)), low, high)
 
 
 def evaluate(
     weights: Path,
-    high_folder: Path,
-    low_folder: Path | None,
-    holdout: Path | None,
-    grid: Path | None,
-) -> dict[str, Scores]:
-    """Scores of the degraded pictures and of the restored ones.
-
-    ``holdout`` restricts ``high_folder`` to the faces it lists; ``grid`` is a picture to write.
-    Raises OSError or ValueError for files that are not there or cannot be used.
-    """
+    pairs: Iterator[Pair],
+    measures: Measures,
+    device: torch.device,
+    total: int | None = None,
+) -> Evaluation:
+    """Scores of degraded and restored faces.  Raises OSError or ValueError, as ``pairs`` does."""
     generator, _ = load_generator(weights)
-    paths = find_faces(high_folder) if holdout is None else split_holdout(high_folder, holdout)[1]
-    if low_folder is None:
-        low, high = evaluation_pairs(read_faces(paths, generator.size))
-    else:
-        low, high = read_pairs(low_folder, high_folder, paths, generator.size)
-    restored = restore_all(generator, low, _BATCH_SIZE)
-    if grid is not None:
-        save_grid(grid, low, restored, high)
-    return {"degraded": score(low, high), "restored": score(restored, high)}
+    generator.to(device)
+    evaluation = Evaluation()
+    with tqdm(total=total, unit="face", dynamic_ncols=True, disable=None) as progress:
+        while batch := list(islice(pairs, _BATCH_SIZE)):
+            low = torch.stack([pair.low for pair in batch]).to(device)
+            high = torch.stack([pair.high for pair in batch]).to(device)
+            restored = restore_all(generator, resize(low, generator.size), _BATCH_SIZE)
+            restored = resize(restored, EVALUATION_SIZE)
+            evaluation.names.extend(pair.name for pair in batch)
+            for name, faces in (("degraded", low), ("restored", restored)):
+                evaluation.scores[name] += score_each(faces, high, measures.distances)
+                if name in measures.fid:
+                    measures.fid[name].update(to_levels(high).byte(), real=True)
+                    measures.fid[name].update(to_levels(faces).byte(), real=False)
+            if len(evaluation.grid) * _BATCH_SIZE < _GRID_ROWS:
+                evaluation.grid.append(make_grid(low, restored, high))
+            progress.update(len(batch))
+    if not evaluation.names:
+        raise ValueError("none of the pictures can be used")
+    evaluation.fid.update({name: fid.compute().item() for name, fid in measures.fid.items()})
+    return evaluation
+
+
+def table(evaluation: Evaluation) -> str:
+    """The scores, for people; what was not measured is said, and not guessed."""
+    lines = []
+    for name, summary in evaluation.summaries().items():
+        columns = [f"{name:10} PSNR {summary['psnr']:6.2f} dB  SSIM {summary['ssim']:.4f}"]
+        columns += [f"{key} {summary[key]:.4g}" for key in list(summary)[2:]]
+        lines.append("  ".join(columns))
+    measured = evaluation.summaries()["restored"]
+    missing = [name for name in ("lpips", "identity", "fid") if name not in measured]
+    if missing:
+        options = ", ".join(f"--{name}-weights" for name in missing)
+        lines.append(f"not measured, as their networks' weights were not given ({options})")
+    return "\n".join(lines)
+
+
+def write_csv(path: Path, evaluation: Evaluation) -> None:
+    """A row per face: its name, and every score before and after.  Raises OSError."""
+    with path.open("w", newline="") as file:
+        writer = csv.writer(file)
+        before, after = evaluation.scores["degraded"], evaluation.scores["restored"]
+        columns = list(after[0].as_dict())
+        writer.writerow(
+            ["face", *(f"{when}_{key}" for when in evaluation.scores for key in columns)]
+        )
+        for name, *scores in zip(evaluation.names, before, after, strict=True):
+            writer.writerow([name, *(value for s in scores for value in s.as_dict().values())])
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -103,20 +198,38 @@ def main(arguments: list[str] | None = None) -> None:
     )
     parser.add_argument("--holdout", type=Path, help="list of the faces in --hq to look at")
     parser.add_argument("--json", type=Path, help="write the scores here too")
+    parser.add_argument("--csv", type=Path, help="write the scores of every face")
     parser.add_argument("--grid", type=Path, help="write a picture: LQ | restored | HQ")
+    parser.add_argument("--lpips-weights", type=Path, help="torchvision's vgg16-397923af.pth")
+    parser.add_argument("--identity-weights", type=Path, help="GPEN's model_ir_se50.pth")
+    parser.add_argument("--fid-weights", type=Path, help="torch-fidelity's Inception weights")
+    parser.add_argument("--device", help="cpu, cuda, cuda:N (default: a GPU where there is one)")
     options = parser.parse_args(arguments)
+    logging.basicConfig(level=logging.WARNING, format="%(message)s")
     try:
-        results = evaluate(options.weights, options.hq, options.lq, options.holdout, options.grid)
-    except (ValueError, OSError) as error:
-        sys.exit(f"error: {error}")
-    for name, scores in results.items():
-        print(
-            f"{name:10} PSNR {scores.psnr:6.2f} dB  SSIM {scores.ssim:.4f}  "
-            f"sharpness {scores.sharpness:.2f}"
+        device = torch.device(options.device or ("cuda" if torch.cuda.is_available() else "cpu"))
+        if options.holdout is None:
+            paths = find_faces(options.hq)
+        else:
+            paths = split_holdout(options.hq, options.holdout)[1]
+        if options.lq is None:
+            pairs = degraded_pairs(options.hq, paths)
+        else:
+            pairs = given_pairs(options.lq, options.hq, paths)
+        measures = Measures(
+            load_distances(options.lpips_weights, options.identity_weights, device),
+            load_fid(options.fid_weights, device),
         )
-    if options.json:
-        report = {name: scores.as_dict() for name, scores in results.items()}
-        options.json.write_text(json.dumps(report, indent=2) + "\n")
+        evaluation = evaluate(options.weights, pairs, measures, device, len(paths))
+        if options.json:
+            options.json.write_text(json.dumps(evaluation.summaries(), indent=2) + "\n")
+        if options.csv:
+            write_csv(options.csv, evaluation)
+        if options.grid:
+            save_picture(options.grid, np.concatenate(evaluation.grid))
+    except (ValueError, OSError, RuntimeError) as error:
+        sys.exit(f"error: {' '.join(str(error).split())}")
+    print(table(evaluation))
 
 
 if __name__ == "__main__":

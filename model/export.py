@@ -10,7 +10,7 @@ import torch
 
 from model.config import Config
 from model.networks import Architecture
-from model.state import TrainingCheckpoint, read_checkpoint
+from model.state import Standing, TrainingCheckpoint, read_checkpoint
 from model.weights import WeightsMetadata, save_generator
 
 _TEMPLATE = "gpen"  # to which training faces are aligned
@@ -45,15 +45,19 @@ def export(
 def summary(checkpoint: TrainingCheckpoint) -> str:
     """How the weights were trained, in one line; names no folders."""
     config = Config.model_validate(checkpoint.config)
-    train = config.train
+    train, standing = config.train, Standing(**checkpoint.standing)
+    begun = [file.name for file in (train.initial.g, train.initial.d) if file is not None]
     recipes = ", ".join(f"{name} {share:g}" for name, share in config.data.recipes.items())
-    return (
-        f"from scratch by model.train at {train.img_size} px, {checkpoint.step} steps of "
-        f"{train.batch_size} faces ({train.content.epochs} content, {train.warmup_epochs} warm-up, "
-        f"{train.num_epochs - train.warmup_epochs} joint epochs planned), "
-        f"degradation {recipes}; "
-        f"best validation PSNR {checkpoint.best_psnr:.2f} dB"
-    )
+    facts = [
+        f"by model.train at {train.img_size} px, from {' and '.join(begun) or 'scratch'}",
+        f"{checkpoint.step} steps of {train.batch_size} faces ({train.content.epochs} content, "
+        f"{train.warmup_epochs} warm-up, {train.joint_epochs} joint epochs of "
+        f"{checkpoint.per_epoch} steps planned)",
+        f"degradation {recipes}",
+    ]
+    if standing.stage:
+        facts.append(f"best validation PSNR {standing.best:.2f} dB ({standing.stage} stage)")
+    return "; ".join(facts)
 
 
 def main(arguments: list[str] | None = None) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor
 from torch.nn import functional as F
@@ -43,3 +45,19 @@ def feature_matching_loss(restored: list[Tensor], target: list[Tensor]) -> Tenso
     """L1 between the discriminator's features of both pictures (GPEN, section 3.3)."""
     terms = [F.l1_loss(a, b.detach()) for a, b in zip(restored, target, strict=True)]
     return torch.stack(terms).mean()
+
+
+def path_lengths(restored: Tensor, style: Tensor, noise: Tensor) -> Tensor:
+    """How far a small step of each style moves its picture: (N,), differentiable.
+
+    Path-length regularisation (StyleGAN2, Karras et al., CVPR 2020, section 3.2) holds
+    ||J^T y|| steady, J being d(restored)/d(style) and y a random picture.  ``style`` (N, C) is what
+    ``restored`` was made with; ``noise`` is a unit normal of the shape of ``restored``.  All layers
+    share one style here, so that the gradient is the sum of theirs, where StyleGAN2 takes the mean;
+    the target is a running mean, and follows.
+    """
+    pixels = restored.shape[2] * restored.shape[3]
+    projection = (restored * noise).sum() / math.sqrt(pixels)
+    (gradient,) = torch.autograd.grad(projection, style, create_graph=True)
+    # where a style changes nothing, as at the start, the root would have no derivative
+    return (gradient.square().sum(dim=1) + 1e-8).sqrt()

@@ -2,15 +2,23 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, fields
+from statistics import fmean, median_low
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
-from torchmetrics.functional.image import (
+
+from model import torchvision_compat  # noqa: F401  (before torchmetrics, which imports torchvision)
+
+from torchmetrics.functional.image import (  # isort: skip
     peak_signal_noise_ratio,
     structural_similarity_index_measure,
 )
+
+Distance = Callable[[Tensor, Tensor], Tensor]
+"""Of pictures, (N, 3, R, R) each in [-1, 1] -> (N,)."""
 
 _LAPLACIAN = torch.tensor([[0.0, 1.0, 0.0], [1.0, -4.0, 1.0], [0.0, 1.0, 0.0]])
 _LUMA = torch.tensor([0.299, 0.587, 0.114])
@@ -18,7 +26,7 @@ _LUMA = torch.tensor([0.299, 0.587, 0.114])
 
 @dataclass(frozen=True)
 class Scores:
-    """Means of PSNR and SSIM over the pictures, median of sharpness."""
+    """Of a picture; or of many, their means, of sharpness the median."""
 
     psnr: float
     """In dB, over all channels; infinite for identical pictures."""
@@ -26,10 +34,14 @@ class Scores:
     """Per channel, Gaussian window of 11 (Wang et al., 2004)."""
     sharpness: float
     """Variance of the luma's Laplacian, as a share of the target's: below 1 is blurred."""
+    lpips: float | None = None
+    """Less is better; None without its weights, as the next."""
+    identity: float | None = None
+    """1 - cosine of ArcFace embeddings."""
 
     def as_dict(self) -> dict[str, float]:
-        """For JSON."""
-        return asdict(self)
+        """For JSON: what was measured."""
+        return {name: value for name, value in asdict(self).items() if value is not None}
 
 
 def to_levels(x: Tensor) -> Tensor:
@@ -37,16 +49,39 @@ def to_levels(x: Tensor) -> Tensor:
     return ((x.float() + 1) * 127.5).round().clamp(0, 255)
 
 
-def score(restored: Tensor, target: Tensor) -> Scores:
-    """Scores of ``restored`` against ``target``, each (N, 3, R, R) in [-1, 1], R at least 11."""
+def score_each(
+    restored: Tensor, target: Tensor, distances: Mapping[str, Distance] | None = None
+) -> list[Scores]:
+    """Scores of every picture of ``restored``; both (N, 3, R, R) in [-1, 1], R at least 11.
+
+    ``distances`` are those of ``model.perceptual`` whose weights are there.
+    """
     a, b = to_levels(restored), to_levels(target)
     psnr = peak_signal_noise_ratio(a, b, data_range=255.0, reduction="none", dim=(1, 2, 3))
     ssim = structural_similarity_index_measure(a, b, data_range=255.0, reduction="none")
     assert isinstance(ssim, Tensor)
     sharpness = _laplacian_variance(a) / _laplacian_variance(b).clamp(min=1e-6)
-    return Scores(
-        psnr=psnr.mean().item(), ssim=ssim.mean().item(), sharpness=sharpness.median().item()
-    )
+    columns = {"psnr": psnr, "ssim": ssim.view(-1), "sharpness": sharpness}
+    for name, distance in (distances or {}).items():
+        columns[name] = distance(a / 127.5 - 1, b / 127.5 - 1)
+    rows = zip(*(column.tolist() for column in columns.values()), strict=True)
+    return [Scores(**dict(zip(columns, row, strict=True))) for row in rows]
+
+
+def summarise(scores: Sequence[Scores]) -> Scores:
+    """Scores of many pictures, each measured alike."""
+    summary = {}
+    for field in fields(Scores):
+        values = [getattr(score, field.name) for score in scores]
+        if None not in values:
+            average = median_low if field.name == "sharpness" else fmean
+            summary[field.name] = average(values)
+    return Scores(**summary)
+
+
+def score(restored: Tensor, target: Tensor) -> Scores:
+    """Scores of ``restored`` against ``target``, each (N, 3, R, R) in [-1, 1], R at least 11."""
+    return summarise(score_each(restored, target))
 
 
 def _laplacian_variance(levels: Tensor) -> Tensor:

@@ -34,24 +34,29 @@ def stage_at(epoch: int, config: TrainConfig) -> Stage:
     return Stage.JOINT
 
 
-def cosine(progress: float, start: float, end: float) -> float:
-    """From ``start`` at progress 0 to ``end`` at 1 (Loshchilov and Hutter, 2017)."""
-    return end + (start - end) * (1 + math.cos(math.pi * min(max(progress, 0.0), 1.0))) / 2
+def cosine(step: int, steps: int, start: float, end: float) -> float:
+    """From ``start`` at step 0 to ``end`` at the last of ``steps`` (Loshchilov and Hutter, 2017).
+
+    Before and after, the rate stays what it is there.
+    """
+    progress = min(max(step / max(1, steps - 1), 0.0), 1.0)
+    return end + (start - end) * (1 + math.cos(math.pi * progress)) / 2
 
 
 def learning_rates(step: int, per_epoch: int, config: TrainConfig) -> tuple[float, float]:
     """Learning rates of G and D at a step (from 0).
 
     G: one cosine over the content stage, which begins with a linear ramp, and one over the joint
-    epochs.  D: one over all epochs after the content stage.
+    epochs.  D: one over all epochs after the content stage.  The last step of each is at its floor.
     """
-    epoch = step / per_epoch
-    content, warmup = config.content.epochs, config.warmup_epochs
-    lr_d = cosine((epoch - content) / config.num_epochs, config.lr_d, config.eta_min_d)
-    if epoch < content:
-        lr_g = cosine(epoch / content, config.content.lr, config.content.lr_min)
+    content = config.content.epochs * per_epoch
+    warmup = config.warmup_epochs * per_epoch
+    after = step - content
+    lr_d = cosine(after, config.num_epochs * per_epoch, config.lr_d, config.eta_min_d)
+    if step < content:
+        lr_g = cosine(step, content, config.content.lr, config.content.lr_min)
         lr_g *= min(1.0, (step + 1) / _RAMP_STEPS)
     else:
-        joint = max(1, config.num_epochs - warmup)
-        lr_g = cosine((epoch - content - warmup) / joint, config.lr_g, config.lr_min)
+        joint = config.joint_epochs * per_epoch
+        lr_g = cosine(after - warmup, joint, config.lr_g, config.lr_min)
     return lr_g, lr_d

@@ -1,4 +1,4 @@
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +11,14 @@ from numpy.typing import NDArray
 from model.config import Config
 
 SIZE = 64
+
+
+@pytest.fixture(scope="session", autouse=True)
+def on_the_cpu() -> Iterator[None]:
+    """Where results are the same to the bit; and two such networks fit on any machine."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("ACCELERATE_USE_CPU", "true")
+        yield
 
 
 @pytest.fixture(scope="session")
@@ -49,6 +57,7 @@ def make_config() -> Callable[..., Config]:
             "warmup_epochs": 1,
             "gp_interval": 4,
             "ema_half_life": 20,
+            "early_stopping": None,
         }
         return Config.model_validate(
             {

@@ -4,10 +4,12 @@ from pathlib import Path
 import pytest
 
 import model
-from model.config import Config, ConfigError, TrainConfig, load_config
+from model.config import Config, TrainConfig
+from model.config_file import ConfigError, differences, flatten, load_config, save_config
 from model.networks import Architecture
 
 MINIMAL = "train: {num_epochs: 2}\n"
+CONFIGS = Path(model.__file__).parent / "configs"
 
 
 Write = Callable[[str], Path]
@@ -31,9 +33,7 @@ def test_defaults(write):
     assert config.data.folder is None
 
 
-@pytest.mark.parametrize(
-    "path", sorted((Path(model.__file__).parent / "configs").glob("*.yaml")), ids=lambda p: p.stem
-)
+@pytest.mark.parametrize("path", sorted(CONFIGS.glob("*.yaml")), ids=lambda p: p.stem)
 def test_the_projects_own_configurations(path):
     config = load_config(path, [])
     assert Config.model_validate(config.model_dump(mode="json")) == config
@@ -57,6 +57,16 @@ def test_the_projects_own_configurations(path):
         ("train: {num_epochs: 2, gp_lambda: -1}", "train.gp_lambda"),
         ("train: {num_epochs: 2, img_size: 100}", "train.img_size: .*power of two from 8 to 2048"),
         ("train: {num_epochs: 2, warmup_epochs: 3}", "warmup_epochs 3 is more than num_epochs 2"),
+        ("train: {num_epochs: 2, lr_min: 1}", "lr_min 1 is more than lr_g 0.0002"),
+        ("train: {num_epochs: 2, eta_min_d: 1}", "eta_min_d 1 is more than lr_d 0.0001"),
+        ("train: {num_epochs: 2, content: {lr: 1e-5}}", "lr_min 0.0001 is more than lr 1e-05"),
+        ("train: {num_epochs: 2, lr_g: .nan}", "train.lr_g: Input should be a finite number"),
+        ("train: {num_epochs: 2, seed: -1}", "train.seed"),
+        ("train: {num_epochs: 2, batch_size: 8, accumulation: 3}", "3 does not divide it"),
+        ("train: {num_epochs: 2, early_stopping: {patience: 0}}", "early_stopping.patience"),
+        ("train: {num_epochs: 2, early_stopping: {delta: -1}}", "early_stopping.delta"),
+        ("train: {num_epochs: 2, losses: {lpips: 1}}", "lpips needs lpips_weights.*vgg16"),
+        ("train: {num_epochs: 2, losses: {identity: 1}}", "identity needs .*model_ir_se50.pth"),
         ("train: {num_epochs: 2}\nnetwork: {narrow: 1.5}", "network.narrow"),
         ("train: {num_epochs: 2}\ndata: {recipes: {}}", "data.recipes"),
         ("train: {num_epochs: 2}\ndata: {recipes: {heavy: 1}}", "data.recipes.heavy"),
@@ -77,6 +87,96 @@ def test_exponents_that_yaml_takes_for_text(write):
     assert config.train.gp_lambda == 10
 
 
+EXAMPLE = """
+train:
+  num_epochs: 130
+  warmup_epochs: 15
+  lr_g: 0.0002
+  lr_d: 0.0001
+  beta1: 0.9
+  beta2: 0.99
+  lr_policy: cosine
+  lr_min: 1e-6
+  batch_size: 8
+  img_size: 512
+  use_gradient_penalty: True
+  gp_lambda: 10.0
+"""
+
+
+def test_the_published_example(write):
+    train = load_config(write(EXAMPLE), []).train
+    assert (train.num_epochs, train.warmup_epochs, train.joint_epochs) == (130, 15, 115)
+    assert (train.lr_g, train.lr_d, train.lr_min, train.eta_min_d) == (2e-4, 1e-4, 1e-6, 5e-7)
+    assert (train.beta1, train.beta2, train.weight_decay) == (0.9, 0.99, 0)
+    assert (train.batch_size, train.img_size, train.r1_weight) == (8, 512, 10)
+    assert train.early_stopping is not None
+    assert (train.early_stopping.patience, train.early_stopping.delta) == (8, 0.002)
+
+
+@pytest.mark.parametrize(
+    ("name", "epochs", "batch", "architecture"),
+    [
+        ("gpen_256", (80, 100), 16, Architecture(256, 1, 0.5)),
+        ("gpen_512", (120, 150), 8, Architecture(512, 2, 1)),
+        ("gpen_1024", (60, 80), 4, Architecture(1024, 2, 1)),
+    ],
+)
+def test_a_configuration_for_each_resolution(name, epochs, batch, architecture):
+    config = load_config(CONFIGS / f"{name}.yaml", [])
+    assert epochs[0] <= config.train.num_epochs <= epochs[1]
+    assert config.train.batch_size == batch
+    assert config.architecture == architecture
+    assert config.train.doubts(processes=1) == []
+
+
+@pytest.mark.parametrize(
+    ("changes", "doubts"),
+    [
+        ({}, ["G begins from scratch"]),
+        ({"warmup_epochs": 1}, ["a G that has learnt nothing: set train.content.epochs"]),
+        ({"content": {"epochs": 1}}, ["a D that has not"]),
+        ({"content": {"epochs": 1}, "warmup_epochs": 1}, []),
+        ({"initial": {"g": "g.pth"}, "warmup_epochs": 1}, []),
+        ({"initial": {"g": "g.pth", "d": "d.pth"}}, []),
+        (
+            {"content": {"epochs": 1}, "warmup_epochs": 1, "batch_size": 4, "accumulation": 2},
+            ["minibatch standard deviation sees nothing"],
+        ),
+    ],
+)
+def test_doubts(changes, doubts):
+    said = TrainConfig.model_validate({"num_epochs": 2} | changes).doubts(processes=2)
+    assert len(said) == len(doubts)
+    assert all(part in doubt for part, doubt in zip(doubts, said, strict=True))
+
+
+def test_a_batch_is_shared_evenly():
+    train = TrainConfig(num_epochs=1, batch_size=16, accumulation=2)
+    assert [train.micro_batch(processes) for processes in (1, 2, 4, 8)] == [8, 4, 2, 1]
+    with pytest.raises(ValueError, match="16 cannot be shared by 3 processes with accumulation 2"):
+        train.micro_batch(3)
+
+
+def test_differences(write):
+    one = load_config(write(MINIMAL), [])
+    other = load_config(write(MINIMAL), ["train.lr_g=1e-4", "train.early_stopping=null"])
+    assert differences(one, one) == {}
+    assert differences(one, other) == {
+        "train.lr_g": ("0.0002", "0.0001"),
+        "train.early_stopping": ("-", "null"),
+        "train.early_stopping.patience": ("8", "-"),
+        "train.early_stopping.delta": ("0.002", "-"),
+    }
+    assert flatten(one)["network.narrow"] == "1.0"
+
+
+def test_a_configuration_is_kept(write, tmp_path):
+    config = load_config(write(EXAMPLE), ["data.recipes={light: 1}"]).with_data(Path("a: b"))
+    save_config(config, tmp_path / "kept.yaml")
+    assert load_config(tmp_path / "kept.yaml", []) == config
+
+
 def test_overrides(write):
     overrides = [
         "train.lr_g=1e-4",
@@ -84,6 +184,7 @@ def test_overrides(write):
         "train.compile=true",
         "data.recipes={light: 1}",
         "network.narrow=0.25",
+        "train.initial.g=some where/g.pth",
     ]
     config = load_config(write("train: {num_epochs: 2, lr_g: 0.1}"), overrides)
     assert config.train.lr_g == 1e-4
@@ -91,6 +192,7 @@ def test_overrides(write):
     assert config.train.compile is True
     assert config.data.recipes == {"light": 1.0}
     assert config.architecture == Architecture(512, 2, 0.25)
+    assert config.train.initial.g == Path("some where/g.pth")
 
 
 @pytest.mark.parametrize(

@@ -242,6 +242,21 @@ def test_fewer_faces_than_a_batch():
     assert [len(batch) for batch in EpochBatches(3, 8, seed=0, start=0, stop=2)] == [3, 3]
 
 
+def test_parts_of_a_batch_are_shared_out():
+    whole = list(EpochBatches(17, 8, seed=5, start=1, stop=4))
+    for processes in (1, 2, 4):
+        shares = [
+            list(EpochBatches(17, 8, 5, 1, 4, parts=4, taken=range(process, 4, processes)))
+            for process in range(processes)
+        ]
+        assert {len(share) for share in shares} == {3 * 4 // processes}
+        together = [part for turn in zip(*shares, strict=True) for part in turn]
+        steps = [together[i : i + 4] for i in range(0, 12, 4)]
+        assert [[key for part in step for key in part] for step in steps] == whole
+        assert {len(part) for part in together} == {2}
+    assert len(EpochBatches(17, 8, 5, 1, 4, parts=4, taken=(0, 2))) == 6
+
+
 def test_evaluation_pairs_are_fixed(faces):
     low, high = evaluation_pairs(faces)
     assert low.shape == high.shape == (6, 3, 64, 64)

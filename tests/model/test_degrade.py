@@ -11,7 +11,7 @@ from model.dataset import to_float
 from model.degradation import RECIPES, degrade
 from model.degradation.operations import to_levels
 from model.degrade import main, make_pairs
-from model.evaluate import read_pairs
+from model.evaluate import given_pairs
 from model.pictures import find_faces, find_pairs, read_face
 
 REPOSITORY = Path(__file__).parents[2]
@@ -56,8 +56,9 @@ def test_pictures_can_be_resized(face_folder, tmp_path):
 def test_pairs_can_be_evaluated_on(face_folder, tmp_path):
     output = tmp_path / "pairs"
     make_pairs(face_folder, output, RECIPES["gpen"], 0)
-    low, high = read_pairs(output / "lq", output / "hq", find_faces(output / "hq"), 64)
-    assert low.shape == high.shape == (6, 3, 64, 64)
+    pairs = list(given_pairs(output / "lq", output / "hq", find_faces(output / "hq")))
+    assert [pair.name for pair in pairs] == [f"{i}.png" for i in range(6)]
+    assert all(pair.low.shape == pair.high.shape == (3, 256, 256) for pair in pairs)
 
 
 def test_folders_within_the_folder_are_kept(face_folder, tmp_path):

@@ -1,9 +1,12 @@
+from pathlib import Path
+
 import pytest
 import torch
 
+from model.config import Config
 from model.export import main
 from model.networks import Architecture
-from model.state import TrainingState, read_checkpoint
+from model.state import Standing, TrainingState, read_checkpoint, write_checkpoint
 from model.weights import load_generator
 
 
@@ -15,13 +18,17 @@ def state(make_config) -> TrainingState:
     with torch.no_grad():
         for parameter in state.ema.parameters():
             parameter.add_(0.1 * torch.randn_like(parameter))
-    state.step, state.best_psnr = 1234, 21.348
+    state.step, state.standing = 1234, Standing("content", best=21.348)
     return state
+
+
+def save(state: TrainingState, config: Config, path: Path) -> None:
+    write_checkpoint(state.checkpoint(config, 2, []), path)
 
 
 @pytest.fixture
 def checkpoint(state, make_config, tmp_path):
-    state.save(tmp_path / "last.pt", make_config())
+    save(state, make_config(), tmp_path / "last.pt")
     return tmp_path / "last.pt"
 
 
@@ -50,16 +57,19 @@ def test_metadata_by_default(checkpoint, tmp_path, capsys):
     assert metadata.architecture == Architecture(64, 1, 1 / 16)
     assert metadata.template == "gpen"
     assert metadata.licence == "unspecified"
-    for fact in ("64 px", "1234 steps of 3 faces", "2 content", "gpen 1", "21.35 dB"):
+    for fact in ("64 px", "1234 steps of 3 faces", "scratch", "2 content", "gpen 1", "21.35 dB"):
         assert fact in metadata.training
     assert "mine" in capsys.readouterr().out
 
 
 def test_folders_are_not_published(state, make_config, tmp_path):
-    state.save(tmp_path / "last.pt", make_config().with_data(tmp_path / "secret"))
+    initial = {"g": tmp_path / "secret" / "prior.pth"}
+    config = make_config(initial=initial).with_data(tmp_path / "secret")
+    save(state, config, tmp_path / "last.pt")
     output = tmp_path / "mine.safetensors"
     export("--checkpoint", tmp_path / "last.pt", "--output", output)
     assert b"secret" not in output.read_bytes()
+    assert b"from prior.pth" in output.read_bytes()
 
 
 def test_metadata_as_given(checkpoint, tmp_path):
@@ -97,7 +107,7 @@ def test_files_that_are_no_checkpoints(state, tmp_path):
 def test_weights_without_a_place_in_half_precision(state, make_config, tmp_path, value):
     with torch.no_grad():
         state.ema.get_parameter("generator.to_rgb1.bias").fill_(value)
-    state.save(tmp_path / "last.pt", make_config())
+    save(state, make_config(), tmp_path / "last.pt")
     output = tmp_path / "mine.safetensors"
     message = refuse("--checkpoint", tmp_path / "last.pt", "--output", output)
     assert "generator.to_rgb1.bias" in message

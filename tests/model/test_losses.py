@@ -106,3 +106,14 @@ def test_feature_matching_moves_the_restored_picture_only():
     to_restored, to_target = torch.autograd.grad(loss, pictures, allow_unused=True)
     assert to_restored.abs().sum() > 0
     assert to_target is None
+
+
+def test_path_lengths_of_a_linear_map():
+    """For G(w) = A w, the gradient of <G(w), y> is A^T y, whatever w."""
+    torch.manual_seed(0)
+    matrix = torch.randn(3 * 8 * 8, 16)
+    style = torch.randn(4, 16, requires_grad=True)
+    noise = torch.randn(4, 3, 8, 8)
+    lengths = losses.path_lengths((style @ matrix.T).view(4, 3, 8, 8), style, noise)
+    expected = (noise.flatten(1) @ matrix).norm(dim=1) / 8
+    torch.testing.assert_close(lengths, expected)

@@ -1,15 +1,15 @@
 import copy
-import math
 
 import pytest
 import torch
 from torch import Tensor
 
-from model import diffaugment, losses
+from model import losses
 from model.dataset import evaluation_pairs
+from model.loading import Batch
+from model.objectives import Setup
 from model.state import TrainingState
 from model.steps import (
-    Batch,
     NonFiniteGradientError,
     content_step,
     discriminator_step,
@@ -31,6 +31,16 @@ def state(make_config) -> TrainingState:
     return TrainingState.fresh(make_config())
 
 
+@pytest.fixture
+def set_up(state, make_config):
+    """The steps' setup; changes to ``train`` as arguments."""
+
+    def set_up(of: TrainingState = state, **changes) -> Setup:
+        return Setup(make_config(**changes).train, PER_EPOCH, of.generator)
+
+    return set_up
+
+
 def parameters(network: torch.nn.Module) -> list[Tensor]:
     return [parameter.detach().clone() for parameter in network.parameters()]
 
@@ -39,54 +49,52 @@ def unchanged(network: torch.nn.Module, before: list[Tensor]) -> bool:
     return all(map(torch.equal, network.parameters(), before))
 
 
-def test_content_step_moves_g_alone(state, batch, make_config):
+def test_content_step_moves_g_alone(state, batch, set_up):
     g, d = parameters(state.generator), parameters(state.discriminator)
-    report = content_step(state, state.generator, batch, make_config().train)
+    report = content_step(state, [batch], set_up())
     assert set(report) == {"content", "grad_norm_g"}
     assert not unchanged(state.generator, g)
     assert unchanged(state.discriminator, d)
 
 
-def test_content_steps_lower_the_loss(state, batch, make_config):
-    config = make_config(lr_g=1e-3).train
+def test_content_steps_lower_the_loss(state, batch, set_up):
     for group in state.optimizer_g.param_groups:
         group["lr"] = 1e-3
-    reports = [content_step(state, state.generator, batch, config) for _ in range(8)]
-    assert reports[0]["content"] == pytest.approx(
+    reports = [content_step(state, [batch], set_up()) for _ in range(8)]
+    assert reports[0]["content"].item() == pytest.approx(
         losses.content_loss(batch.low, batch.high, detail=1).item(), rel=1e-4
     )  # G begins as identity
     assert reports[-1]["content"] < 0.97 * reports[0]["content"]
 
 
-def test_warm_up_leaves_g_as_it_is(state, batch, make_config):
-    config = make_config().train
+def test_warm_up_leaves_g_as_it_is(state, batch, set_up):
     g, ema, d = (parameters(net) for net in (state.generator, state.ema, state.discriminator))
     for state.step in (4, 5):
-        report = training_step(state, state.generator, batch, PER_EPOCH, config)
-        assert "content" not in report
+        report = training_step(state, [batch], set_up())
+        assert report.content is None
     assert state.step == 6
     assert unchanged(state.generator, g)
     assert unchanged(state.ema, ema)
     assert not unchanged(state.discriminator, d)
     assert all(parameter.grad is None for parameter in state.generator.parameters())
     # the first of the next stage moves it
-    training_step(state, state.generator, batch, PER_EPOCH, config)
+    training_step(state, [batch], set_up())
     assert not unchanged(state.generator, g)
     assert not unchanged(state.ema, ema)
 
 
-def test_joint_step_moves_both(state, batch, make_config):
+def test_joint_step_moves_both(state, batch, set_up):
     g, d = parameters(state.generator), parameters(state.discriminator)
-    report = joint_step(state, state.generator, batch, make_config().train, train_g=True)
+    report = joint_step(state, [batch], set_up(), train_g=True)
     assert {"content", "adversarial", "feature_matching", "d", "d_real", "d_fake"} <= set(report)
-    assert all(math.isfinite(value) for value in report.values())
+    assert all(value.isfinite() for value in report.values())
     assert not unchanged(state.generator, g)
     assert not unchanged(state.discriminator, d)
 
 
-def test_generator_step_leaves_d_as_it_is(state, batch, make_config):
+def test_generator_step_leaves_d_as_it_is(state, batch, set_up):
     d = parameters(state.discriminator)
-    generator_step(state, state.generator(batch.low), batch.high, make_config().train)
+    generator_step(state, [batch], set_up())
     assert unchanged(state.discriminator, d)
     assert all(parameter.grad is None for parameter in state.discriminator.parameters())
     assert all(parameter.requires_grad for parameter in state.discriminator.parameters())
@@ -97,12 +105,12 @@ def sgd(network: torch.nn.Module) -> torch.optim.SGD:
     return torch.optim.SGD(network.parameters(), lr=1.0)
 
 
-def test_generator_step_descends_the_weighted_losses(state, batch, make_config):
+def test_generator_step_descends_the_weighted_losses(state, batch, set_up):
     weights = {"content": 0.7, "detail": 0.5, "adversarial": 0.3, "feature_matching": 2.0}
-    config = make_config(augment_d=False, losses=weights, clip_grad_norm=1e9).train
     state.optimizer_g = sgd(state.generator)
     before = copy.deepcopy(state.generator)
-    report = generator_step(state, state.generator(batch.low), batch.high, config)
+    setup = set_up(augment_d=False, losses=weights, clip_grad_norm=1e9)
+    report = generator_step(state, [batch], setup)
 
     restored = before(batch.low)
     fake, real = (state.discriminator.features(x) for x in (restored, batch.high))
@@ -115,17 +123,17 @@ def test_generator_step_descends_the_weighted_losses(state, batch, make_config):
         before.parameters(), expected, state.generator.parameters(), strict=True
     ):
         torch.testing.assert_close(old - gradient, new, rtol=1e-4, atol=1e-6)
-    assert report["adversarial"] == pytest.approx(adversarial.item(), rel=1e-5)
-    assert report["feature_matching"] == pytest.approx(matching.item(), rel=1e-5)
+    assert report["adversarial"].item() == pytest.approx(adversarial.item(), rel=1e-5)
+    assert report["feature_matching"].item() == pytest.approx(matching.item(), rel=1e-5)
 
 
 @pytest.mark.parametrize("step", [4, 5])
-def test_discriminator_step_descends_its_loss_and_now_and_then_r1(state, batch, make_config, step):
-    config = make_config(augment_d=False, gp_lambda=3.0, gp_interval=4, clip_grad_norm=1e9).train
+def test_discriminator_step_descends_its_loss_and_now_and_then_r1(state, batch, set_up, step):
     state.optimizer_d = sgd(state.discriminator)
     state.step = step
     before = copy.deepcopy(state.discriminator)
-    report = discriminator_step(state, batch.low, batch.high, config)
+    setup = set_up(augment_d=False, gp_lambda=3.0, gp_interval=4, clip_grad_norm=1e9)
+    report = discriminator_step(state, [batch], setup, restored=batch.low)
 
     real = batch.high.clone().requires_grad_()
     real_logits, fake_logits = before(real), before(batch.low)
@@ -138,34 +146,20 @@ def test_discriminator_step_descends_its_loss_and_now_and_then_r1(state, batch, 
     ):
         torch.testing.assert_close(old - gradient, new, rtol=1e-3, atol=1e-5)
     assert ("gradient_penalty" in report) == (step == 4)
-    assert report["d_real"] == pytest.approx(real_logits.mean().item(), rel=1e-4)
-    assert report["d_fake"] == pytest.approx(fake_logits.mean().item(), rel=1e-4)
-    assert report["d_real_sign"] == pytest.approx(real_logits.sign().mean().item())
+    assert report["d_real"].item() == pytest.approx(real_logits.mean().item(), rel=1e-4)
+    assert report["d_fake"].item() == pytest.approx(fake_logits.mean().item(), rel=1e-4)
+    assert report["d_real_sign"].item() == pytest.approx(real_logits.sign().mean().item())
 
 
-def test_no_penalty_when_it_is_off(state, batch, make_config):
-    config = make_config(use_gradient_penalty=False).train
-    assert "gradient_penalty" not in discriminator_step(state, batch.low, batch.high, config)
+def test_no_penalty_when_it_is_off(state, batch, set_up):
+    setup = set_up(use_gradient_penalty=False)
+    assert "gradient_penalty" not in discriminator_step(state, [batch], setup)
 
 
-def test_d_sees_both_halves_varied_alike(state, batch, make_config, monkeypatch):
-    seen = []
-
-    def apply(x, by):
-        seen.append(by)
-        return x
-
-    monkeypatch.setattr(diffaugment, "apply", apply)
-    joint_step(state, state.generator, batch, make_config().train, train_g=True)
-    assert [by is seen[0] for by in seen] == [True, True, False, False]
-    assert seen[2] is seen[3]
-
-
-def test_gradients_are_clipped(state, batch, make_config):
+def test_gradients_are_clipped(state, batch, set_up):
     state.optimizer_g = sgd(state.generator)
     before = parameters(state.generator)
-    config = make_config(clip_grad_norm=0.01).train
-    report = content_step(state, state.generator, batch, config)
+    report = content_step(state, [batch], set_up(clip_grad_norm=0.01))
     moved = [new - old for new, old in zip(state.generator.parameters(), before, strict=True)]
     assert report["grad_norm_g"] > 0.02  # what it was
     assert torch.cat([move.flatten() for move in moved]).norm().item() == pytest.approx(
@@ -173,12 +167,32 @@ def test_gradients_are_clipped(state, batch, make_config):
     )
 
 
-def test_learning_rates_and_average_follow_the_schedule(state, batch, make_config):
-    config = make_config(ema_half_life=20).train
+@pytest.mark.parametrize("step", [0, 6])
+def test_equal_micro_batches_make_the_step_of_one(state, batch, set_up, step):
+    """Twice the same: the mean of the gradients is the gradient, and the reports' mean the report.
+
+    Step 6 is joint, with a path length, and one graph of G for either network's update.
+    """
+    twin = copy.deepcopy(state)
+    state.step = twin.step = step
+    changes = {"path_length": {"weight": 2, "interval": 2}}
+    once = training_step(state, [batch], set_up(**changes))
+    twice = training_step(twin, [batch, batch], set_up(of=twin, **changes))
+    assert once.model_dump(exclude_none=True) == pytest.approx(
+        twice.model_dump(exclude_none=True), rel=1e-5
+    )
+    assert (once.path_length is None) == (step == 0)
+    assert state.path_length == pytest.approx(twin.path_length)
+    for network in ("generator", "discriminator", "ema"):
+        for a, b in zip(*(getattr(s, network).parameters() for s in (state, twin)), strict=True):
+            torch.testing.assert_close(a, b, rtol=1e-4, atol=1e-6)
+
+
+def test_learning_rates_and_average_follow_the_schedule(state, batch, set_up):
     before = parameters(state.ema)
-    report = training_step(state, state.generator, batch, PER_EPOCH, config)
-    assert report["lr_g"] == state.optimizer_g.param_groups[0]["lr"] == pytest.approx(1e-3 / 50)
-    assert report["lr_d"] == state.optimizer_d.param_groups[0]["lr"]
+    report = training_step(state, [batch], set_up(ema_half_life=20))
+    assert report.lr_g == state.optimizer_g.param_groups[0]["lr"] == pytest.approx(1e-3 / 50)
+    assert report.lr_d == state.optimizer_d.param_groups[0]["lr"]
     assert state.step == 1
     decay = 0.5 ** (3 / min(20, 0.05 * 3))
     for old, new, average in zip(
@@ -188,28 +202,48 @@ def test_learning_rates_and_average_follow_the_schedule(state, batch, make_confi
 
 
 @pytest.mark.parametrize("step", [0, 6])
-def test_bfloat16(state, batch, make_config, step):
+@pytest.mark.parametrize("precision", ["bf16", "fp16"])
+def test_lower_precision(batch, make_config, precision, step):
     """Weights stay in float32, and the losses are about the same."""
     reports = []
-    for precision in ("fp32", "bf16"):
-        torch.manual_seed(1)
-        twin = copy.deepcopy(state)
-        twin.step = step
-        config = make_config(precision=precision).train
-        reports.append(training_step(twin, twin.generator, batch, PER_EPOCH, config))
-        assert {parameter.dtype for parameter in twin.generator.parameters()} == {torch.float32}
-    assert reports[0]["content"] != reports[1]["content"]
-    assert reports[0] == pytest.approx(reports[1], rel=0.1, abs=0.1)
+    for each in ("fp32", precision):
+        config = make_config(precision=each)
+        state = TrainingState.fresh(config)
+        state.step = step
+        setup = Setup(config.train, PER_EPOCH, state.generator)
+        reports.append(training_step(state, [batch], setup).model_dump(exclude_none=True))
+        assert {parameter.dtype for parameter in state.generator.parameters()} == {torch.float32}
+    exact, rounded = reports
+    assert exact["content"] != rounded["content"]
+    assert rounded == pytest.approx(exact, rel=0.1, abs=0.1)
 
 
 @pytest.mark.parametrize(("step", "network"), [(0, "generator"), (6, "discriminator")])
-def test_a_gradient_that_is_not_finite(state, batch, make_config, step, network):
+def test_a_gradient_that_is_not_finite(state, batch, set_up, step, network):
     state.step = step
     poisoned = getattr(state, network)
     with torch.no_grad():
         next(poisoned.parameters()).view(-1)[0] = float("nan")
     before = parameters(poisoned)[1:]
-    with pytest.raises(NonFiniteGradientError, match=type(poisoned).__name__):
-        training_step(state, state.generator, batch, PER_EPOCH, make_config().train)
+    with pytest.raises(NonFiniteGradientError, match=type(poisoned).__name__) as raised:
+        training_step(state, [batch], set_up())
+    assert next(iter(dict(poisoned.named_parameters()))) in str(raised.value)
     assert state.step == step
     assert all(map(torch.equal, parameters(poisoned)[1:], before))
+
+
+def test_float16_leaves_out_a_step_that_overflows_until_nothing_helps(batch, make_config):
+    config = make_config(precision="fp16")
+    state = TrainingState.fresh(config)
+    setup = Setup(config.train, PER_EPOCH, state.generator)
+    with torch.no_grad():
+        next(state.generator.parameters()).view(-1)[0] = float("inf")
+    before = parameters(state.generator)[1:]
+    state.scaler_g.scale(torch.ones(1))  # makes the scale
+    state.scaler_g.update(new_scale=2.0)
+    report = training_step(state, [batch], setup)
+    assert report.grad_norm_g is None
+    assert state.scaler_g.get_scale() == 1
+    assert all(map(torch.equal, parameters(state.generator)[1:], before))
+    with pytest.raises(NonFiniteGradientError):
+        training_step(state, [batch], setup)

@@ -1,58 +1,23 @@
-import json
+"""Runs of one process: what they leave, how they stop, how they are gone on with."""
+
 import logging
-import os
 import signal
-import subprocess
-import sys
-import time
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import cv2
 import pytest
 import torch
-import yaml
-from torch import Tensor
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from model.config import Config
+from model.config_file import load_config
 from model.dataset import evaluation_pairs
 from model.metrics import score
-from model.state import TrainingState, read_checkpoint
-from model.steps import Report, training_step
-from model.train import main, train
-
-REPOSITORY = Path(__file__).parents[2]
-
-
-@pytest.fixture
-def config_file(make_config: Callable[..., Config], tmp_path: Path) -> Path:
-    path = tmp_path / "config.yaml"
-    path.write_text(yaml.safe_dump(make_config().model_dump(mode="json")))
-    return path
-
-
-def metrics(output: Path) -> list[dict[str, Any]]:
-    return [json.loads(line) for line in (output / "metrics.jsonl").read_text().splitlines()]
-
-
-def identical(a: dict[str, Tensor], b: dict[str, Tensor]) -> bool:
-    return a.keys() == b.keys() and all(torch.equal(a[key], b[key]) for key in a)
-
-
-def same(ours: Path, theirs: Path) -> bool:
-    """Whether two checkpoints would go on alike."""
-    a, b = read_checkpoint(ours), read_checkpoint(theirs)
-    moments = [
-        (a.g_optim["state"], b.g_optim["state"]),
-        (a.d_optim["state"], b.d_optim["state"]),
-    ]
-    return (
-        (a.step, a.best_psnr) == (b.step, b.best_psnr)
-        and torch.equal(a.rng, b.rng)
-        and all(map(identical, (a.g, a.d, a.g_ema), (b.g, b.d, b.g_ema)))
-        and all(identical(x[index], y[index]) for x, y in moments for index in x)
-    )
+from model.records import EndRecord, StartRecord, TrainRecord, ValidationRecord
+from model.schedule import Stage
+from model.state import TrainingState, read_checkpoint, rng_state, write_checkpoint
+from model.train import train
+from tests.model.training_runs import rows, same, stop_after
 
 
 def test_content_stage_learns(make_config, faces, face_folder, tmp_path):
@@ -62,43 +27,38 @@ def test_content_stage_learns(make_config, faces, face_folder, tmp_path):
         num_epochs=1,
         ema_half_life=6,
         validate_every=12,
+        save_every=100,
     ).with_data(face_folder)
-    train(config, tmp_path / "run", resume=False)
+    train(config, tmp_path / "run")
     degraded = score(*evaluation_pairs(faces))
-    restored = [row["psnr"] for row in metrics(tmp_path / "run") if "psnr" in row]
-    assert restored[0] > degraded.psnr + 0.2
-
-
-def stop_after(step: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Have SIGTERM come in the middle of training."""
-
-    def interrupt(state: TrainingState, *arguments: Any) -> Report:
-        report = training_step(state, *arguments)
-        if state.step == step:
-            signal.raise_signal(signal.SIGTERM)
-        return report
-
-    monkeypatch.setattr("model.train.training_step", interrupt)
+    validated = rows(tmp_path / "run", ValidationRecord)
+    assert validated[0].psnr > degraded.psnr + 0.2
 
 
 @pytest.fixture(scope="module")
 def uninterrupted(make_config, faces, tmp_path_factory) -> tuple[Config, Path]:
-    """A run through all stages, and its configuration."""
+    """A run through all stages, every kind of regularisation included, and its configuration."""
     folder = tmp_path_factory.mktemp("train")
     for i, face in enumerate(faces):
         cv2.imwrite(str(folder / f"{i}.png"), face[..., ::-1])
-    config = make_config(validate_every=2).with_data(folder)
-    train(config, folder / "run", resume=False)
+    config = make_config(
+        validate_every=2, path_length={"weight": 2, "interval": 2}, keep_last=2
+    ).with_data(folder)
+    train(config, folder / "run")
     return config, folder / "run"
 
 
 def test_what_a_run_leaves(uninterrupted):
     config, output = uninterrupted
     assert sorted(path.name for path in output.iterdir()) == [
-        *("best.pt", "config.yaml", "last.pt", "metrics.jsonl", "samples")
+        *("best-content.pt", "best.pt", "checkpoints", "config.yaml", "last.pt"),
+        *("metrics.jsonl", "samples", "tensorboard"),
     ]
+    checkpoints = sorted(path.name for path in (output / "checkpoints").iterdir())
+    assert checkpoints == ["0000008.pt", "0000010.pt"]
+    assert (output / "last.pt").resolve().name == "0000010.pt"
     assert read_checkpoint(output / "last.pt").step == 10
-    assert Config.model_validate(yaml.safe_load((output / "config.yaml").read_text())) == config
+    assert load_config(output / "config.yaml", []) == config
     names = sorted(path.name for path in (output / "samples").iterdir())
     assert names == ["0000004.png", "0000008.png", "0000010.png"]
     sample = cv2.imread(str(output / "samples" / names[0]))
@@ -106,114 +66,103 @@ def test_what_a_run_leaves(uninterrupted):
     assert sample.shape == (6 * 64, 3 * 64, 3)
 
 
-def test_metrics_have_a_row_per_epoch(uninterrupted):
-    rows = metrics(uninterrupted[1])
-    assert [row["step"] for row in rows] == [2, 4, 6, 8, 10]
-    assert [row["stage"] for row in rows] == ["content", "content", "warmup", "joint", "joint"]
-    assert ["psnr" in row for row in rows] == [False, True, False, True, True]
-    assert ["content" in row for row in rows] == [True, True, False, True, True]
-    # steps 4 and 8: an epoch's row has what any of its steps reports
-    assert ["gradient_penalty" in row for row in rows] == [False, False, True, False, True]
-    assert all(row["seconds_per_step"] > 0 for row in rows)
-
-
-def test_best_is_the_best(uninterrupted):
+def test_rows_of_a_run(uninterrupted):
     _, output = uninterrupted
-    best = read_checkpoint(output / "best.pt")
-    assert best.best_psnr == max(row.get("psnr", 0) for row in metrics(output))
+    trained, validated = rows(output, TrainRecord), rows(output, ValidationRecord)
+    assert [row.step for row in trained] == [2, 4, 6, 8, 10]
+    assert [row.stage for row in trained] == ["content", "content", "warmup", "joint", "joint"]
+    assert [row.content is not None for row in trained] == [True, True, False, True, True]
+    # steps 4 and 8: a row has what any of its steps reports
+    assert [row.gradient_penalty is not None for row in trained] == [False] * 2 + [
+        True,
+        False,
+        True,
+    ]
+    assert [row.path_length is not None for row in trained] == [False] * 3 + [True, True]
+    assert all(row.seconds_per_step > 0 for row in trained)
+    assert (trained[-1].lr_g, trained[-1].lr_d) == (1e-6, 5e-7)  # their floors
+    assert [row.step for row in validated] == [4, 8, 10]
+    assert [row.step for row in rows(output, StartRecord)] == [0]
+    assert [row.reason for row in rows(output, EndRecord)] == ["finished"]
 
 
-@pytest.mark.parametrize("steps", [3, 5, 7, 8])
+def test_curves_and_grids_for_tensorboard(uninterrupted):
+    _, output = uninterrupted
+    curves = EventAccumulator(str(output / "tensorboard"))
+    curves.Reload()
+    assert {"train/d", "train/lr_g", "validation/psnr"} <= set(curves.Tags()["scalars"])
+    psnr = [(event.step, event.value) for event in curves.Scalars("validation/psnr")]
+    assert psnr == [(row.step, pytest.approx(row.psnr)) for row in rows(output, ValidationRecord)]
+    assert [event.step for event in curves.Images("samples")] == [4, 8, 10]
+
+
+def test_best_is_the_best_of_its_stage(uninterrupted):
+    _, output = uninterrupted
+    validated = rows(output, ValidationRecord)
+    for name, stage in (("best-content.pt", Stage.CONTENT), ("best.pt", Stage.JOINT)):
+        best = read_checkpoint(output / name)
+        of_stage = [row for row in validated if row.stage is stage]
+        highest = max(of_stage, key=lambda row: row.psnr)
+        assert (best.step, best.standing["best"]) == (highest.step, highest.psnr)
+        assert highest.best
+
+
+@pytest.mark.parametrize("steps", [3, 5, 7])
 def test_a_resumed_run_equals_an_uninterrupted_one(uninterrupted, tmp_path, monkeypatch, steps):
-    """Stopped by SIGTERM within the content stage, the warm-up, a joint epoch, or at its end."""
+    """Stopped by SIGTERM within the content stage, the warm-up, or a joint epoch."""
     config, whole = uninterrupted
     handler = signal.getsignal(signal.SIGTERM)
     stop_after(steps, monkeypatch)
-    train(config, tmp_path, resume=False)
+    assert train(config, tmp_path) == "interrupted"
     assert signal.getsignal(signal.SIGTERM) == handler
     assert read_checkpoint(tmp_path / "last.pt").step == steps
 
     monkeypatch.undo()
     torch.manual_seed(123)  # whatever happened in between
-    train(config, tmp_path, resume=True)
+    assert train(config, tmp_path, resume=tmp_path / "last.pt") == "finished"
     assert same(tmp_path / "last.pt", whole / "last.pt")
-    assert [row["step"] for row in metrics(tmp_path)] == [2, 4, 6, 8, 10]
+    for kind in (TrainRecord, ValidationRecord):
+        assert [row.step for row in rows(tmp_path, kind)] == [r.step for r in rows(whole, kind)]
+    assert [row.step for row in rows(tmp_path, StartRecord)] == [0, steps]
+
+
+def test_going_back_takes_later_rows_back(uninterrupted, tmp_path, monkeypatch):
+    """As after a crash, or from an earlier checkpoint; a changed setting is told of."""
+    config, whole = uninterrupted
+    (tmp_path / "metrics.jsonl").write_bytes((whole / "metrics.jsonl").read_bytes())
+    stop_after(9, monkeypatch)
+    changed = config.model_copy(update={"train": config.train.model_copy(update={"lr_g": 1e-4})})
+    train(changed, tmp_path, resume=whole / "checkpoints" / "0000008.pt")
+    assert [row.step for row in rows(tmp_path, TrainRecord)] == [2, 4, 6, 8]
+    _, resumed = rows(tmp_path, StartRecord)
+    assert resumed.step == 8
+    assert resumed.changed == {"train.lr_g": ("0.0002", "0.0001")}
+    assert (tmp_path / "last.pt").resolve().name == "0000009.pt"
 
 
 def test_a_finished_run_is_finished(uninterrupted, tmp_path):
     config, whole = uninterrupted
-    (tmp_path / "last.pt").write_bytes((whole / "last.pt").read_bytes())
-    train(config, tmp_path, resume=True)
-    assert same(tmp_path / "last.pt", whole / "last.pt")
-    assert not (tmp_path / "metrics.jsonl").exists()
+    assert train(config, tmp_path, resume=whole / "last.pt") == "finished"
+    assert list(tmp_path.iterdir()) == []
 
 
-def test_warm_up_leaves_the_generator_bit_for_bit(make_config, face_folder, tmp_path, monkeypatch):
-    config = make_config(num_epochs=1, content={"epochs": 1}).with_data(face_folder)
-    last = tmp_path / "run" / "last.pt"
-    stop_after(2, monkeypatch)
-    train(config, tmp_path / "run", resume=False)
-    content = read_checkpoint(last)
-    train(config, tmp_path / "run", resume=True)
-    warmed_up = read_checkpoint(last)
-    assert (content.step, warmed_up.step) == (2, 4)
-    assert identical(content.g, warmed_up.g)
-    assert identical(content.g_ema, warmed_up.g_ema)
-    assert not identical(content.d, warmed_up.d)
-
-
-def run_main(arguments: list[object]) -> str:
-    """What the command says on its way out."""
-    with pytest.raises(SystemExit) as stopped:
-        main([str(argument) for argument in arguments])
-    message = stopped.value.code
-    assert isinstance(message, str)  # which Python prints, and exits with 1
-    assert message.startswith("error: ")
-    assert "\n" not in message
-    return message
-
-
-def test_gradients_that_explode(config_file, face_folder, tmp_path):
-    """One line says what to do, and the state before is on disk."""
-    output = tmp_path / "run"
-    arguments = ["--config", config_file, "--data", face_folder, "--output", output]
-    message = run_main([*arguments, "--set", "train.content.lr=1e30"])
-    assert "step 1: the gradient of the FullGenerator is nan" in message
-    assert "--resume" in message
-    before = read_checkpoint(output / "last.pt")
-    assert before.step == 0
-    assert all(value.isfinite().all() for value in before.g.values())
-    # and with a better learning rate it goes on
-    main([str(argument) for argument in [*arguments, "--resume"]])
-    assert read_checkpoint(output / "last.pt").step == 10
-
-
-def test_an_earlier_run_is_not_overwritten(uninterrupted, config_file, face_folder, tmp_path):
-    _, whole = uninterrupted
-    before = (whole / "last.pt").read_bytes()
-    message = run_main(["--config", config_file, "--data", face_folder, "--output", whole])
-    assert "--resume" in message
-    assert (whole / "last.pt").read_bytes() == before
-
-
-@pytest.mark.parametrize(
-    ("arguments", "complaint"),
-    [
-        (["--config", "none.yaml"], "none.yaml"),
-        (["--config", "CONFIG", "--set", "train.lr=1"], "train.lr: Extra inputs"),
-        (["--config", "CONFIG"], "no data"),
-        (["--config", "CONFIG", "--data", "none"], "no pictures in none"),
-        (["--config", "CONFIG", "--data", "FACES", "--resume"], "last.pt"),
-        (
-            ["--config", "CONFIG", "--data", "FACES", "--set", "network.narrow=0.01"],
-            "six channels are needed",
-        ),
-    ],
-)
-def test_what_cannot_be_run(config_file, face_folder, tmp_path, arguments, complaint):
-    names = {"CONFIG": config_file, "FACES": face_folder}
-    arguments = [names.get(argument, argument) for argument in arguments]
-    assert complaint in run_main([*arguments, "--output", tmp_path / "run"])
+def test_early_stopping(make_config, face_folder, tmp_path):
+    """No validation rises by 50 dB; those of the content stage do not count."""
+    config = make_config(
+        content={"epochs": 3},
+        num_epochs=20,
+        early_stopping={"patience": 2, "delta": 50},
+        save_every=100,
+    ).with_data(face_folder)
+    assert train(config, tmp_path / "run") == "stopped early"
+    validated = rows(tmp_path / "run", ValidationRecord)
+    assert [row.step for row in validated] == [2, 4, 6, 10, 12, 14]
+    assert rows(tmp_path / "run", EndRecord)[0].reason == "stopped early"
+    checkpoint = read_checkpoint(tmp_path / "run" / "best.pt")
+    assert checkpoint.standing["best"] == max(row.psnr for row in validated[3:] if row.best)
+    # it stays stopped
+    assert train(config, tmp_path / "run", resume=tmp_path / "run" / "last.pt") == "stopped early"
+    assert read_checkpoint(tmp_path / "run" / "last.pt").step == 14
 
 
 def test_holdout_is_what_is_validated(make_config, face_folder, tmp_path, caplog):
@@ -222,50 +171,28 @@ def test_holdout_is_what_is_validated(make_config, face_folder, tmp_path, caplog
     config = make_config(num_epochs=1, content={"epochs": 0}).with_data(face_folder)
     config = config.model_copy(update={"data": config.data.model_copy(update={"holdout": holdout})})
     with caplog.at_level(logging.INFO):
-        train(config, tmp_path / "run", resume=False)
+        train(config, tmp_path / "run")
     assert "4 faces to train on, 2 to validate on" in caplog.text
+    assert "a G that has learnt nothing" in caplog.text
     assert read_checkpoint(tmp_path / "run" / "last.pt").step == 1  # 4 // 3
 
 
-def test_sigterm_to_the_process_group(config_file, face_folder, tmp_path):
-    """As service managers send it, to the data worker too: the run saves itself and ends well."""
-    output = tmp_path / "run"
-    command = [
-        *(sys.executable, "-m", "model.train", "--config", config_file, "--data", face_folder),
-        *("--output", output, "--set", "train.content.epochs=9999", "--set", "data.workers=1"),
-        *("--set", "train.validate_every=9999"),
-    ]
-    process = subprocess.Popen(
-        [str(part) for part in command],
-        cwd=REPOSITORY,
-        stderr=subprocess.PIPE,
-        text=True,
-        start_new_session=True,
+def test_initial_weights(make_config, face_folder, tmp_path, caplog):
+    """A run that begins with another's weights, and, in the warm-up, leaves its G alone."""
+    config = make_config(seed=4)
+    state = TrainingState.fresh(config)
+    write_checkpoint(state.checkpoint(config, 2, [rng_state()]), tmp_path / "other.pt")
+    initial = {"g": tmp_path / "other.pt", "d": tmp_path / "other.pt"}
+    config = make_config(num_epochs=1, content={"epochs": 0}, initial=initial)
+    with caplog.at_level(logging.INFO):
+        train(config.with_data(face_folder), tmp_path / "run")
+    assert "generator from" in caplog.text
+    assert "discriminator from" in caplog.text
+    assert "learnt nothing" not in caplog.text
+    last = read_checkpoint(tmp_path / "run" / "last.pt")
+    for key, value in state.generator.state_dict().items():
+        assert torch.equal(last.g[key], value)
+    assert any(
+        not torch.equal(last.d[key], value)
+        for key, value in state.discriminator.state_dict().items()
     )
-    try:
-        deadline = time.monotonic() + 120
-        while not (output / "metrics.jsonl").exists() and process.poll() is None:
-            assert time.monotonic() < deadline
-            time.sleep(0.05)
-        os.killpg(process.pid, signal.SIGTERM)
-        _, errors = process.communicate(timeout=60)
-    finally:
-        process.kill()
-    assert process.returncode == 0, errors
-    steps = read_checkpoint(output / "last.pt").step
-    assert steps >= 2
-    assert f"stopped at step {steps}" in errors
-    assert not list(output.glob("*.tmp"))
-
-
-def test_workers_start_after_opencv_has_run_in_threads(config_file, face_folder, tmp_path):
-    """OpenCV's pool of threads does not outlive a fork, and a worker that touches it hangs."""
-    program = (
-        "import sys, cv2, numpy; from model.train import main; cv2.setNumThreads(4);"
-        "cv2.GaussianBlur(numpy.zeros((1500, 1500, 3), 'f4'), (0, 0), 9); main(sys.argv[1:])"
-    )
-    arguments = ["--config", config_file, "--data", face_folder, "--output", tmp_path / "run"]
-    settings = ["--set", "data.workers=1", "--set", "train.num_epochs=1"]
-    command = [sys.executable, "-c", program, *map(str, arguments), *settings]
-    subprocess.run(command, cwd=REPOSITORY, check=True, timeout=120)
-    assert (tmp_path / "run" / "metrics.jsonl").exists()

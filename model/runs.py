@@ -1,0 +1,130 @@
+"""``python -m model.runs DIR [DIR...]``: runs side by side, what was set and what came of it.
+
+Of GAN training nobody can tell which setting did it, if two were changed: change one at a time, log
+every run, and compare.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections import Counter
+from dataclasses import asdict, dataclass
+from datetime import timedelta
+from pathlib import Path
+
+from model.config_file import flatten, load_config
+from model.records import (
+    EndRecord,
+    HealthRecord,
+    StartRecord,
+    TrainRecord,
+    ValidationRecord,
+    read_records,
+)
+from model.run_folder import RunFolder
+from model.schedule import Stage
+
+
+@dataclass(frozen=True)
+class Run:
+    """What became of a run."""
+
+    name: str
+    settings: dict[str, str]
+    """Every one, as ``section.key``."""
+    state: str
+    """Why it ended; or ``running``, which it may also have been when it was killed."""
+    steps: int
+    seconds: float
+    """Spent on steps, validation aside."""
+    degraded_psnr: float | None
+    best_psnr: float | None
+    """Of the stage reached, as ``best.pt``."""
+    best_ssim: float | None
+    """At the same validation as ``best_psnr``, as the next two."""
+    best_sharpness: float | None
+    best_step: int | None
+    troubles: dict[str, int]
+    """Health rules that have spoken, and how often."""
+
+
+def read_run(path: Path) -> Run:
+    """Read a run's folder, of a run that goes on too.  Raises OSError or ValueError."""
+    folder = RunFolder(path)
+    settings = flatten(load_config(folder.config, []))
+    rows = read_records(folder.metrics)
+    trained = [row for row in rows if isinstance(row, TrainRecord)]
+    validated = [row for row in rows if isinstance(row, ValidationRecord)]
+    joint = [row for row in validated if row.stage is Stage.JOINT]
+    best = max(joint or validated, key=lambda row: row.psnr, default=None)
+    starts = [row for row in rows if isinstance(row, StartRecord)]
+    ended = bool(rows) and isinstance(rows[-1], EndRecord)
+    return Run(
+        name=str(path),
+        settings=settings,
+        state=rows[-1].reason if ended and isinstance(rows[-1], EndRecord) else "running",
+        steps=max((row.step for row in rows), default=0),
+        seconds=sum(row.steps * row.seconds_per_step for row in trained),
+        degraded_psnr=starts[-1].degraded_psnr if starts else None,
+        best_psnr=best.psnr if best else None,
+        best_ssim=best.ssim if best else None,
+        best_sharpness=best.sharpness if best else None,
+        best_step=best.step if best else None,
+        troubles=dict(Counter(row.rule for row in rows if isinstance(row, HealthRecord))),
+    )
+
+
+def differing(runs: list[Run]) -> list[str]:
+    """Settings that are not the same in all runs, sorted."""
+    keys = sorted({key for run in runs for key in run.settings})
+    return [key for key in keys if len({run.settings.get(key, "-") for run in runs}) > 1]
+
+
+def table(runs: list[Run]) -> str:
+    """A column per run: settings that differ, then results."""
+    settings = differing(runs)
+    rows = [["", *(run.name for run in runs)]]
+    rows += [[key, *(run.settings.get(key, "-") for run in runs)] for key in settings]
+    rows.append([""] * (len(runs) + 1))
+    rows.append(["state", *(run.state for run in runs)])
+    rows.append(["steps", *(str(run.steps) for run in runs)])
+    rows.append(["time", *(str(timedelta(seconds=round(run.seconds))) for run in runs)])
+    rows.append(["degraded PSNR", *(_number(run.degraded_psnr, "{:.2f} dB") for run in runs)])
+    rows.append(["best PSNR", *(_number(run.best_psnr, "{:.2f} dB") for run in runs)])
+    rows.append(["SSIM there", *(_number(run.best_ssim, "{:.4f}") for run in runs)])
+    rows.append(["sharpness there", *(_number(run.best_sharpness, "{:.3g}") for run in runs)])
+    rows.append(["at step", *(_number(run.best_step, "{}") for run in runs)])
+    for rule in sorted({rule for run in runs for rule in run.troubles}):
+        rows.append([rule.replace("_", " "), *(f"{run.troubles.get(rule, 0)} x" for run in runs)])
+    widths = [min(40, max(map(len, column))) for column in zip(*rows, strict=True)]
+    lines = [
+        "  ".join(cell[:width].ljust(width) for cell, width in zip(row, widths, strict=True))
+        for row in rows
+    ]
+    if len(settings) > 1 and len(runs) > 1:
+        lines.append(f"\n{len(settings)} settings differ: which of them made the difference?")
+    return "\n".join(line.rstrip() for line in lines)
+
+
+def _number(value: float | None, form: str) -> str:
+    return "-" if value is None else form.format(value)
+
+
+def main(arguments: list[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(prog="python -m model.runs", description=__doc__)
+    parser.add_argument("runs", type=Path, nargs="+", metavar="DIR", help="what --output was")
+    parser.add_argument("--json", type=Path, help="write all of it here")
+    options = parser.parse_args(arguments)
+    try:
+        runs = [read_run(path) for path in options.runs]
+        if options.json:
+            options.json.write_text(json.dumps([asdict(run) for run in runs], indent=2) + "\n")
+    except (OSError, ValueError) as error:
+        sys.exit(f"error: {error}")
+    print(table(runs))
+
+
+if __name__ == "__main__":
+    main()
