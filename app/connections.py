@@ -41,6 +41,13 @@ class TimedConnection(H11Protocol):
             self._close_after(HEADERS_S)
             self._begun = True
 
+    def send_400_response(self, msg: str) -> None:
+        """For what is no HTTP; in the middle of a request there is no place for an answer to it."""
+        if self.cycle is None or self.cycle.response_complete:
+            super().send_400_response(msg)
+        else:
+            self.transport.abort()
+
     def connection_lost(self, exc: Exception | None) -> None:
         self._stop_timer()
         self.resume_writing()

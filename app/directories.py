@@ -69,7 +69,7 @@ class _Block:
     def number(self, entry: _Entry) -> int:
         """The value of an entry that holds one whole number; 0 for any other."""
         form = _NUMBER.get(entry.kind)
-        if form is None or entry.length != 1:
+        if form is None or entry.length != 1 or _BYTES_OF_A_KIND[entry.kind] > len(entry.value):
             return 0
         (value,) = struct.unpack_from(self.order + form, entry.value)
         return int(value)

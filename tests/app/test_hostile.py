@@ -9,7 +9,7 @@ import subprocess
 import sys
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from hypothesis.configuration import set_hypothesis_home_dir
 
@@ -159,6 +159,7 @@ _entries = st.lists(
 
 @quietly
 @given(_entries, st.binary(max_size=300), st.sampled_from("<>"), st.integers(0, 2**32 - 1))
+@example([(256, 0, 0, 0)] * 4 + [(34665, 16, 1, 0)], b"", "<", 0)  # eight bytes, where four fit
 def test_no_exif_costs_the_photo(
     entries: list[tuple[int, int, int, int]], behind: bytes, order: str, further: int
 ) -> None:
