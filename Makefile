@@ -40,6 +40,7 @@ format: .venv/installed
 
 bench: .venv/installed
 	$(BIN)/python -m tests.benchmarks.paste
+	$(BIN)/python -m tests.benchmarks.train_step
 
 soak: .venv/installed
 	$(BIN)/python -m tests.soak

@@ -11,16 +11,17 @@ import math
 import torch
 from torch import Tensor, nn
 
+from model.networks.fir import FirUpsample
 from model.networks.layers import (
-    BiasedLeakyReLU,
+    Bias,
+    ConvBlock,
     EqualLinear,
     FeatureInjection,
-    FirUpsample,
     ModulatedConv2d,
+    ModulatedPointwise,
     PixelNorm,
     channels_at,
     check_size,
-    conv_block,
 )
 
 STYLE_DIM = 512
@@ -39,15 +40,14 @@ class StyledConv(nn.Module):
         self, channels_in: int, channels_out: int, style_dim: int, *, upsample: bool = False
     ) -> None:
         super().__init__()
-        self.conv = ModulatedConv2d(channels_in, channels_out, 3, style_dim, upsample=upsample)
+        self.conv = ModulatedConv2d(channels_in, channels_out, style_dim, upsample=upsample)
         self.noise = FeatureInjection()
-        self.activate = BiasedLeakyReLU(2 * channels_out)
+        self.activate = Bias(2 * channels_out)
 
     def forward(self, x: Tensor, style: Tensor, feature: Tensor) -> Tensor:
-        x = self.conv(x, style)  # (N, C_out, R', R')
-        x = self.noise(x, feature)  # (N, 2 C_out, R', R')
-        x = self.activate(x)
-        return x
+        x, norm = self.conv.unnormalised(x, style)  # (N, C_out, R', R'), (N, C_out, 1, 1)
+        y: Tensor = self.noise(x, norm, feature, self.activate.bias)  # (N, 2 C_out, R', R')
+        return y
 
 
 class ToRGB(nn.Module):
@@ -56,11 +56,11 @@ class ToRGB(nn.Module):
     def __init__(self, channels_in: int, style_dim: int, *, upsample: bool = True) -> None:
         super().__init__()
         self.upsample = FirUpsample() if upsample else None
-        self.conv = ModulatedConv2d(channels_in, 3, 1, style_dim, demodulate=False)
+        self.conv = ModulatedPointwise(channels_in, 3, style_dim)
         self.bias = nn.Parameter(torch.zeros(1, 3, 1, 1))
 
     def forward(self, x: Tensor, style: Tensor, skip: Tensor | None = None) -> Tensor:
-        rgb: Tensor = self.conv(x, style) + self.bias.to(x.dtype)  # (N, 3, R, R)
+        rgb: Tensor = self.conv(x, style, self.bias)  # (N, 3, R, R)
         if skip is not None and self.upsample is not None:
             rgb = rgb + self.upsample(skip)
         return rgb
@@ -74,7 +74,8 @@ class ConstantInput(nn.Module):
         self.input = nn.Parameter(torch.randn(1, channels, 4, 4))
 
     def forward(self, batch: int) -> Tensor:
-        return self.input.expand(batch, -1, -1, -1)
+        x = self.input.expand(batch, -1, -1, -1)
+        return x.contiguous(memory_format=torch.channels_last)
 
 
 class Prior(nn.Module):
@@ -138,15 +139,16 @@ class FullGenerator(nn.Module):
         self.size = size
         self.depth = int(math.log2(size)) - 1  # number of resolutions, size down to 4
         channels = channels_at(size, channel_multiplier, narrow)
-        self.ecd0 = nn.Sequential(conv_block(3, channels, 1))
+        self.ecd0 = nn.Sequential(ConvBlock(3, channels, 1))
         for i in range(1, self.depth):
             above, channels = channels, channels_at(size >> i, channel_multiplier, narrow)
-            block = nn.Sequential(conv_block(above, channels, 3, downsample=True))
+            block = nn.Sequential(ConvBlock(above, channels, 3, downsample=True))
             self.add_module(f"ecd{i}", block)
         self.final_linear = nn.Sequential(EqualLinear(channels * 16, style_dim, activate=True))
         self.generator = Prior(size, style_dim, n_mlp, channel_multiplier, narrow)
 
     def forward(self, x: Tensor) -> Tensor:
+        x = x.contiguous(memory_format=torch.channels_last)  # the faster by far on a processor
         features = []
         for i in range(self.depth):
             x = self.get_submodule(f"ecd{i}")(x)  # (N, C(size >> i), size >> i, size >> i)

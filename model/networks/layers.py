@@ -11,10 +11,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from model.networks.fir import Fir
+
 SIZES = (8, 16, 32, 64, 128, 256, 512, 1024, 2048)
 
 _LEAKY_SLOPE = 0.2
-_LEAKY_GAIN = math.sqrt(2.0)  # keeps the variance of a unit normal through the activation
+LEAKY_GAIN = math.sqrt(2.0)  # keeps the variance of a unit normal through the activation
 _EPS = 1e-8
 
 
@@ -31,21 +33,21 @@ def check_size(size: int) -> None:
         raise ValueError(f"size must be a power of two from 8 to 2048, not {size}")
 
 
-def biased_leaky_relu(x: Tensor, bias: Tensor) -> Tensor:
-    """sqrt(2) * leaky_relu(x + bias, 0.2); bias per channel, x (N, C) or (N, C, R, R)."""
-    bias = bias.to(x.dtype).view(1, -1, *(1,) * (x.ndim - 2))
-    return F.leaky_relu(x + bias, _LEAKY_SLOPE) * _LEAKY_GAIN
+def leaky_relu_(x: Tensor) -> Tensor:
+    """leaky_relu(x, 0.2), over its argument.
+
+    The activation of StyleGAN2 is sqrt(2) * leaky_relu(x + bias, 0.2).  The gain goes in front,
+    where it scales small tensors, for leaky_relu(g * x) = g * leaky_relu(x) if g > 0.
+    """
+    return F.leaky_relu(x, _LEAKY_SLOPE, inplace=True)
 
 
-class BiasedLeakyReLU(nn.Module):
-    """:func:`biased_leaky_relu` with a learned bias."""
+class Bias(nn.Module):
+    """A bias per channel, added by the layer before it."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()
         self.bias = nn.Parameter(torch.zeros(channels))
-
-    def forward(self, x: Tensor) -> Tensor:
-        return biased_leaky_relu(x, self.bias)
 
 
 class EqualConv2d(nn.Module):
@@ -60,8 +62,10 @@ class EqualConv2d(nn.Module):
         self.stride = stride
         self.padding = padding
 
-    def forward(self, x: Tensor) -> Tensor:
-        return F.conv2d(x, self.weight * self.scale, stride=self.stride, padding=self.padding)
+    def forward(self, x: Tensor, bias: Tensor | None = None, gain: float = 1.0) -> Tensor:
+        """``gain`` times the convolution, plus bias."""
+        weight = self.weight * (self.scale * gain)
+        return F.conv2d(x, weight, bias, self.stride, self.padding)
 
 
 class EqualLinear(nn.Module):
@@ -84,10 +88,9 @@ class EqualLinear(nn.Module):
         self.activate = activate
 
     def forward(self, x: Tensor) -> Tensor:
-        weight, bias = self.weight * self.scale, self.bias * self.lr_mul
-        if self.activate:
-            return biased_leaky_relu(F.linear(x, weight), bias)
-        return F.linear(x, weight, bias)
+        gain = LEAKY_GAIN if self.activate else 1.0
+        x = F.linear(x, self.weight * (self.scale * gain), self.bias * (self.lr_mul * gain))
+        return leaky_relu_(x) if self.activate else x
 
 
 class PixelNorm(nn.Module):
@@ -97,48 +100,8 @@ class PixelNorm(nn.Module):
         return x * torch.rsqrt(x.square().mean(dim=1, keepdim=True) + _EPS)
 
 
-def fir_kernel(gain: float = 1.0) -> Tensor:
-    """The 4x4 low-pass filter [1, 3, 3, 1] x [1, 3, 3, 1], summing to ``gain``."""
-    taps = torch.tensor([1.0, 3.0, 3.0, 1.0])
-    return torch.outer(taps, taps) * (gain / 64)
-
-
-class Fir(nn.Module):
-    """Low-pass filter, one channel at a time.  (N, C, R, R) -> (N, C, R', R'), R' = R + 2p - 3.
-
-    The filter is symmetric, so correlation and convolution agree.
-    """
-
-    kernel: Tensor
-
-    def __init__(self, padding: int, gain: float = 1.0) -> None:
-        super().__init__()
-        self.register_buffer("kernel", fir_kernel(gain))
-        self.padding = padding
-
-    def forward(self, x: Tensor) -> Tensor:
-        channels = x.shape[1]
-        kernel = self.kernel.to(x.dtype).expand(channels, 1, 4, 4)
-        return F.conv2d(x, kernel, padding=self.padding, groups=channels)
-
-
-class FirUpsample(nn.Module):
-    """Twice the resolution: insert zeros, then low-pass.  (N, C, R, R) -> (N, C, 2R, 2R)."""
-
-    kernel: Tensor
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.register_buffer("kernel", fir_kernel(gain=4.0))
-
-    def forward(self, x: Tensor) -> Tensor:
-        channels = x.shape[1]
-        kernel = self.kernel.to(x.dtype).expand(channels, 1, 4, 4)
-        return F.conv_transpose2d(x, kernel, stride=2, padding=1, groups=channels)
-
-
 class ModulatedConv2d(nn.Module):
-    """Convolution whose input channels are scaled by a style (StyleGAN2, section 2.2).
+    """3x3 convolution whose input channels are scaled by a style (StyleGAN2, section 2.2).
 
     Called with x (N, C_in, R, R) and style (N, style_dim); returns (N, C_out, R, R), or 2R when
     upsampling.  The published form builds one weight per sample and runs a grouped convolution.
@@ -147,70 +110,111 @@ class ModulatedConv2d(nn.Module):
     """
 
     def __init__(
-        self,
-        channels_in: int,
-        channels_out: int,
-        kernel_size: int,
-        style_dim: int,
-        *,
-        demodulate: bool = True,
-        upsample: bool = False,
+        self, channels_in: int, channels_out: int, style_dim: int, *, upsample: bool = False
     ) -> None:
         super().__init__()
-        self.weight = nn.Parameter(
-            torch.randn(1, channels_out, channels_in, kernel_size, kernel_size)
-        )
+        self.weight = nn.Parameter(torch.randn(1, channels_out, channels_in, 3, 3))
         self.modulation = EqualLinear(style_dim, channels_in, bias_init=1.0)
-        self.scale = 1 / math.sqrt(channels_in * kernel_size**2)
-        self.padding = kernel_size // 2
-        self.demodulate = demodulate
+        self.scale = 1 / math.sqrt(channels_in * 9)
         self.blur = Fir(padding=1, gain=4.0) if upsample else None
 
     def forward(self, x: Tensor, style: Tensor) -> Tensor:
-        weight = self.weight[0] * self.scale  # (C_out, C_in, k, k)
-        s = self.modulation(style)  # (N, C_in)
+        x, norm = self.unnormalised(x, style)
+        return x * norm.to(x.dtype)
+
+    def unnormalised(self, x: Tensor, style: Tensor) -> tuple[Tensor, Tensor]:
+        """The convolution, and the factor (N, C_out, 1, 1) that it still lacks."""
+        weight = self.weight[0]  # (C_out, C_in, 3, 3)
+        s = self.modulation(style) * self.scale  # (N, C_in)
         x = x * s[:, :, None, None].to(x.dtype)
         if self.blur is None:
-            x = F.conv2d(x, weight, padding=self.padding)  # (N, C_out, R, R)
+            x = F.conv2d(x, weight, padding=1)  # (N, C_out, R, R)
         else:
             x = F.conv_transpose2d(x, weight.transpose(0, 1), stride=2)  # (N, C_out, 2R+1, 2R+1)
             x = self.blur(x)  # (N, C_out, 2R, 2R)
-        if self.demodulate:
-            energy = weight.square().sum(dim=(2, 3))  # (C_out, C_in)
-            norm = torch.rsqrt(F.linear(s.square(), energy) + _EPS)  # (N, C_out)
-            x = x * norm[:, :, None, None].to(x.dtype)
-        return x
+        energy = weight.square().sum(dim=(2, 3))  # (C_out, C_in)
+        norm = torch.rsqrt(F.linear(s.square(), energy) + _EPS)  # (N, C_out)
+        return x, norm[:, :, None, None]
+
+
+class ModulatedPointwise(nn.Module):
+    """1x1 convolution whose input channels are scaled by a style, not normalised.
+
+    Called with x (N, C_in, R, R), style (N, style_dim) and bias (1, C_out, 1, 1); returns
+    (N, C_out, R, R).  Meant for few output channels: one small weight per sample, and no scaled
+    copy of the activations.
+    """
+
+    def __init__(self, channels_in: int, channels_out: int, style_dim: int) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.randn(1, channels_out, channels_in, 1, 1))
+        self.modulation = EqualLinear(style_dim, channels_in, bias_init=1.0)
+        self.scale = 1 / math.sqrt(channels_in)
+
+    def forward(self, x: Tensor, style: Tensor, bias: Tensor) -> Tensor:
+        n, _, height, width = x.shape
+        s = self.modulation(style) * self.scale  # (N, C_in)
+        weight = s[:, :, None] * self.weight[0, :, :, 0, 0].T  # (N, C_in, C_out)
+        pixels = x.permute(0, 2, 3, 1).flatten(1, 2)  # (N, R * R, C_in)
+        y = torch.baddbmm(bias.view(1, 1, -1), pixels, weight)  # (N, R * R, C_out)
+        return y.view(n, height, width, -1).permute(0, 3, 1, 2)
 
 
 class FeatureInjection(nn.Module):
-    """Where StyleGAN2 adds noise, GPEN concatenates an encoder feature.  C -> 2C channels."""
+    """Where StyleGAN2 adds noise, GPEN concatenates an encoder feature; then the activation.
+
+    Called with x (N, C, R, R) and the factor (N, C, 1, 1) that it lacks, a feature of x's shape and
+    bias (2C); returns (N, 2C, R, R).
+    """
 
     def __init__(self) -> None:
         super().__init__()
         self.weight = nn.Parameter(torch.zeros(1))
 
-    def forward(self, x: Tensor, feature: Tensor) -> Tensor:
-        return torch.cat([x, self.weight.to(x.dtype) * feature], dim=1)
+    def forward(self, x: Tensor, factor: Tensor, feature: Tensor, bias: Tensor) -> Tensor:
+        x = torch.cat([x, feature], dim=1)
+        factors = torch.cat([factor, self.weight.expand_as(factor)], dim=1) * LEAKY_GAIN
+        bias = bias.view(1, -1, 1, 1) * LEAKY_GAIN
+        return leaky_relu_(torch.addcmul(bias.to(x.dtype), x, factors.to(x.dtype)))
 
 
-def conv_block(
-    channels_in: int,
-    channels_out: int,
-    kernel_size: int,
-    *,
-    downsample: bool = False,
-    activate: bool = True,
-) -> nn.Sequential:
-    """[low-pass] -> convolution -> [biased leaky ReLU]; halves the resolution on request."""
-    layers: list[nn.Module] = []
-    if downsample:
-        layers += [
-            Fir(padding=(kernel_size + 1) // 2),
-            EqualConv2d(channels_in, channels_out, kernel_size, stride=2, padding=0),
-        ]
-    else:
-        padding = kernel_size // 2
-        layers += [EqualConv2d(channels_in, channels_out, kernel_size, stride=1, padding=padding)]
-    if activate:
-        layers += [BiasedLeakyReLU(channels_out)]
-    return nn.Sequential(*layers)
+class ConvBlock(nn.Sequential):
+    """[low-pass] -> convolution -> [biased leaky ReLU], times ``gain``; halves R on request.
+
+    (N, C_in, R, R) -> (N, C_out, R, R), or R/2.  A sequence, because published state dicts number
+    the layers.
+    """
+
+    def __init__(
+        self,
+        channels_in: int,
+        channels_out: int,
+        kernel_size: int,
+        *,
+        downsample: bool = False,
+        activate: bool = True,
+        gain: float = 1.0,
+    ) -> None:
+        super().__init__()
+        stride, padding = 1, kernel_size // 2
+        if downsample:
+            # of filtered pixels, a 1x1 convolution of stride 2 would use one in four
+            fir_stride, stride, padding = (2, 1, 0) if kernel_size == 1 else (1, 2, 0)
+            self.append(Fir((kernel_size + 1) // 2, stride=fir_stride))
+        self.append(EqualConv2d(channels_in, channels_out, kernel_size, stride, padding))
+        if activate:
+            self.append(Bias(channels_out))
+        self.gain = gain
+
+    def forward(self, x: Tensor) -> Tensor:
+        bias: Tensor | None = None
+        gain = self.gain
+        if isinstance(self[-1], Bias):
+            gain *= LEAKY_GAIN
+            bias = self[-1].bias * gain
+        for layer in self:
+            if isinstance(layer, Fir):
+                x = layer(x)
+            elif isinstance(layer, EqualConv2d):
+                x = layer(x, bias, gain)
+        return x if bias is None else leaky_relu_(x)
