@@ -22,6 +22,7 @@ from tqdm.contrib.logging import logging_redirect_tqdm
 
 from model.config import Config
 from model.config_file import load_config
+from model.memory import keep_freed_memory
 from model.processes import Processes
 from model.steps import NonFiniteGradientError
 from model.trainer import INTERRUPTED, Trainer
@@ -86,6 +87,7 @@ def main(arguments: list[str] | None = None) -> None:
     )
     parser.add_argument("--set", action="append", default=[], metavar="SECTION.KEY=VALUE")
     options = parser.parse_args(arguments)
+    keep_freed_memory()
     first = os.environ.get("RANK", "0") == "0"  # of several processes, one tells
     logging.basicConfig(level=logging.INFO if first else logging.ERROR, format="%(message)s")
     resume = options.output / _LAST if options.resume == _LAST else options.resume

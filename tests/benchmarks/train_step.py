@@ -1,148 +1,44 @@
-"""``python -m tests.benchmarks.train_step``: a step of training, against the published networks.
+"""``python -m tests.benchmarks.train_step``: a step of training, against the published one.
 
-Both take the steps of ``model.steps`` from the same weights on the same pictures, by turns in one
-run.  The published networks are those of rosinality/stylegan2-pytorch, which yangxy/GPEN builds on,
-as they compute on a processor: a weight per sample, the batch as groups of one convolution,
-``upfirdn2d`` in native PyTorch, bias and activation one after the other, in float32.
+All contestants take steps from the same weights on the same pictures, by turns in one run:
+``tests.benchmarks.published`` in float32, and ``model.steps`` in float32 and bfloat16.  A step is
+an update of D, one of G, and the moving average following.  Each has a process of its own, for
+``model.train`` has ``model.memory`` keep freed memory, and the published command does not;
+``--keep-memory`` grants it that as well.
 """
 
 from __future__ import annotations
 
 import argparse
 import copy
+import multiprocessing
 import statistics
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
-from types import MethodType
+from multiprocessing.connection import Connection
 from typing import Literal
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
-from model.config import Config
+from model.config import Config, TrainConfig
 from model.loading import Batch
-from model.networks.discriminator import ResidualBlock
-from model.networks.fir import Fir, FirUpsample
-from model.networks.generator import StyledConv, ToRGB
-from model.networks.layers import (
-    Bias,
-    ConvBlock,
-    EqualConv2d,
-    EqualLinear,
-    ModulatedConv2d,
-    ModulatedPointwise,
-)
+from model.memory import keep_freed_memory
 from model.objectives import Setup
 from model.state import TrainingState
 from model.steps import joint_step
+from tests.benchmarks import published
 
 Precision = Literal["fp32", "bf16"]
 
 SIZE, BATCH_SIZE = 256, 4
 NETWORK = {"channel_multiplier": 1, "narrow": 0.5}  # GPEN-BFR-256
+EMA_DECAY = 0.999
+WARM_UP = 3
 TOLERANCE = 1e-4  # relative
-
-
-def upfirdn2d(x: Tensor, kernel: Tensor, up: int, pad: tuple[int, int]) -> Tensor:
-    """``upfirdn2d_native`` without downsampling: insert zeros, pad, filter."""
-    n, channels, height, width = x.shape
-    x = x.reshape(n * channels, height, 1, width, 1, 1)
-    x = F.pad(x, (0, 0, 0, up - 1, 0, 0, 0, up - 1))
-    x = x.view(n * channels, height * up, width * up, 1)
-    x = F.pad(x, (0, 0, *pad, *pad)).permute(0, 3, 1, 2)
-    x = F.conv2d(x, torch.flip(kernel, (0, 1))[None, None])
-    return x.view(n, channels, *x.shape[-2:])
-
-
-def fused_leaky_relu(x: Tensor, bias: Tensor) -> Tensor:
-    """Fused on CUDA only."""
-    return F.leaky_relu(x + bias.view(1, -1, *(1,) * (x.ndim - 2)), 0.2) * 2**0.5
-
-
-def fir(self: Fir, x: Tensor) -> Tensor:
-    return upfirdn2d(x, self.kernel, 1, (self.padding, self.padding))
-
-
-def fir_upsample(self: FirUpsample, x: Tensor) -> Tensor:
-    return upfirdn2d(x, self.kernel, 2, (2, 1))
-
-
-def equal_linear(self: EqualLinear, x: Tensor) -> Tensor:
-    x, bias = F.linear(x, self.weight * self.scale), self.bias * self.lr_mul
-    return fused_leaky_relu(x, bias) if self.activate else x + bias
-
-
-def conv_block(self: ConvBlock, x: Tensor) -> Tensor:
-    """``ConvLayer``; the filter computes every pixel, and the convolution has the stride."""
-    x = x.contiguous()  # channels before rows and columns
-    stride = 1
-    for layer in self:
-        if isinstance(layer, Fir):
-            stride = 2
-            x = layer(x)
-        elif isinstance(layer, EqualConv2d):
-            x = F.conv2d(x, layer.weight * layer.scale, stride=stride, padding=layer.padding)
-        elif isinstance(layer, Bias):
-            x = fused_leaky_relu(x, layer.bias)
-    return x
-
-
-def residual_block(self: ResidualBlock, x: Tensor) -> Tensor:
-    y: Tensor = (self.conv2(self.conv1(x)) + self.skip(x)) / 2**0.5
-    return y
-
-
-def modulated_conv(
-    layer: ModulatedConv2d | ModulatedPointwise, x: Tensor, style: Tensor, *, demodulate: bool
-) -> Tensor:
-    """``ModulatedConv2d``."""
-    n, channels_in, height, width = x.shape
-    channels_out, taps = layer.weight.shape[1], layer.weight.shape[-1]
-    s = layer.modulation(style).view(n, 1, channels_in, 1, 1)
-    weight = layer.scale * layer.weight * s  # (N, C_out, C_in, k, k)
-    if demodulate:
-        weight = weight * torch.rsqrt(weight.pow(2).sum(dim=(2, 3, 4), keepdim=True) + 1e-8)
-    x = x.reshape(1, n * channels_in, height, width)
-    if isinstance(layer, ModulatedConv2d) and layer.blur is not None:
-        weight = weight.transpose(1, 2).reshape(n * channels_in, channels_out, taps, taps)
-        x = F.conv_transpose2d(x, weight, stride=2, groups=n)
-        x = x.view(n, channels_out, *x.shape[-2:])
-        return layer.blur.forward(x)
-    weight = weight.view(n * channels_out, channels_in, taps, taps)
-    x = F.conv2d(x, weight, padding=taps // 2, groups=n)
-    return x.view(n, channels_out, height, width)
-
-
-def styled_conv(self: StyledConv, x: Tensor, style: Tensor, feature: Tensor) -> Tensor:
-    x = modulated_conv(self.conv, x, style, demodulate=True)
-    x = torch.cat([x, self.noise.weight * feature], dim=1)
-    return fused_leaky_relu(x, self.activate.bias)
-
-
-def to_rgb(self: ToRGB, x: Tensor, style: Tensor, skip: Tensor | None = None) -> Tensor:
-    rgb = modulated_conv(self.conv, x, style, demodulate=False) + self.bias
-    return rgb if skip is None or self.upsample is None else rgb + self.upsample(skip)
-
-
-PUBLISHED: dict[type[nn.Module], Callable[..., Tensor]] = {
-    Fir: fir,
-    FirUpsample: fir_upsample,
-    EqualLinear: equal_linear,
-    ConvBlock: conv_block,
-    ResidualBlock: residual_block,
-    StyledConv: styled_conv,
-    ToRGB: to_rgb,
-}
-
-
-def publish(network: nn.Module) -> None:
-    """Have a network compute as the published one does."""
-    for module in network.modules():
-        if type(module) in PUBLISHED:
-            module.forward = MethodType(PUBLISHED[type(module)], module)
 
 
 @dataclass
@@ -150,28 +46,45 @@ class Contestant:
     """A training run to take steps of."""
 
     state: TrainingState
-    setup: Setup
+    config: TrainConfig
 
     @classmethod
     def fresh(cls, precision: Precision) -> Contestant:
-        train = {"num_epochs": 1, "batch_size": BATCH_SIZE, "img_size": SIZE}
+        train = {"num_epochs": 1, "batch_size": BATCH_SIZE, "img_size": SIZE, "augment_d": False}
         config = Config.model_validate(
             {"train": train | {"precision": precision}, "network": NETWORK}
         )
         state = TrainingState.fresh(config)
         shake(state.generator)
         shake(state.discriminator)
-        return cls(state, Setup(config.train, 1, state.generator))
+        return cls(state, config.train)
 
     def step(self, batch: Batch, *, r1: bool) -> dict[str, Tensor]:
-        """A joint step from where the last one arrived."""
+        """A step from where the last one arrived."""
         self.state.step = 0 if r1 else 1
-        return joint_step(self.state, [batch], self.setup, train_g=True)
+        setup = Setup(self.config, 1, self.state.generator)
+        values = joint_step(self.state, [batch], setup, train_g=True)
+        self.state.update_ema(EMA_DECAY)
+        return values
 
     def time(self, batch: Batch, *, r1: bool) -> float:
         start = time.perf_counter()
         self.step(batch, r1=r1)
         return time.perf_counter() - start
+
+
+class Published(Contestant):
+    @classmethod
+    def fresh(cls, precision: Precision) -> Contestant:
+        contestant = super().fresh(precision)
+        published.publish(contestant.state.generator)
+        published.publish(contestant.state.discriminator)
+        return contestant
+
+    def step(self, batch: Batch, *, r1: bool) -> dict[str, Tensor]:
+        values = published.joint_step(self.state, batch, self.config, r1=r1)
+        published.accumulate(self.state.ema, self.state.generator, EMA_DECAY)
+        return values
 
 
 @torch.no_grad()
@@ -182,41 +95,87 @@ def shake(network: nn.Module) -> None:
         parameter.add_(torch.randn(parameter.shape, generator=generator), alpha=0.1)
 
 
-def assert_same(ours: Contestant, published: Contestant, batch: Batch) -> None:
-    """Both compute the same: pictures, logits, and losses and gradients of D with R1."""
+def assert_same(ours: Contestant, theirs: Contestant, batch: Batch) -> None:
+    """Both compute the same: pictures, logits, and a step's losses and gradients, R1 included."""
     with torch.no_grad():
         restored = ours.state.generator(batch.low)
-        assert_close(restored, published.state.generator(batch.low))
+        assert_close(restored, theirs.state.generator(batch.low))
         logits = ours.state.discriminator(restored)
-        assert_close(logits, published.state.discriminator(restored))
-    one, other = (
-        copy.deepcopy(contestant).step(batch, r1=True) for contestant in (ours, published)
+        assert_close(logits, theirs.state.discriminator(restored))
+    one, other = (copy.deepcopy(contestant).step(batch, r1=True) for contestant in (ours, theirs))
+    for name, value in other.items():
+        assert_close(one[name], value)
+
+
+def assert_close(ours: Tensor, theirs: Tensor) -> None:
+    scale = theirs.square().mean().sqrt().item()
+    torch.testing.assert_close(ours, theirs, rtol=TOLERANCE, atol=TOLERANCE * scale)
+
+
+def pictures() -> Batch:
+    generator = torch.Generator().manual_seed(0)
+    low, high = torch.rand(2, BATCH_SIZE, 3, SIZE, SIZE, generator=generator) * 2 - 1
+    return Batch(low, high)
+
+
+def work(
+    orders: Connection,
+    name: Literal["published", "fp32", "bf16"],
+    threads: int,
+    *,
+    keep_memory: bool,
+) -> None:
+    """In a process of its own: take a step for every order, which says whether with R1."""
+    if keep_memory:
+        keep_freed_memory()
+    torch.set_num_threads(threads)
+    contestant = Published.fresh("fp32") if name == "published" else Contestant.fresh(name)
+    batch = pictures()
+    while (r1 := orders.recv()) is not None:
+        orders.send(contestant.time(batch, r1=r1))
+
+
+@contextmanager
+def at_work(name: str, threads: int, *, keep_memory: bool) -> Iterator[Connection]:
+    """A contestant's process, at the other end of what is returned."""
+    context = multiprocessing.get_context("spawn")
+    ours, theirs = context.Pipe()
+    process = context.Process(
+        target=work, args=(theirs, name, threads), kwargs={"keep_memory": keep_memory}
     )
-    for name in ("d", "gradient_penalty", "grad_norm_d"):
-        assert_close(one[name], other[name])
+    process.start()
+    try:
+        yield ours
+        ours.send(None)
+    finally:
+        process.join(1)
+        process.kill()
 
 
-def assert_close(ours: Tensor, published: Tensor) -> None:
-    scale = published.square().mean().sqrt().item()
-    torch.testing.assert_close(ours, published, rtol=TOLERANCE, atol=TOLERANCE * scale)
-
-
-def measure(batch: Batch, runs: int) -> dict[tuple[str, bool], float]:
+def measure(options: argparse.Namespace) -> dict[tuple[str, bool], float]:
     """Median seconds of a step; keys: whose, and whether with R1."""
-    published = Contestant.fresh("fp32")
-    publish(published.state.generator)
-    publish(published.state.discriminator)
-    contestants = {"published": published, "fp32": Contestant.fresh("fp32")}
-    assert_same(contestants["fp32"], published, batch)
+    names = ["published", "fp32"]
     if torch.ops.mkldnn._is_mkldnn_bf16_supported():
-        contestants["bf16"] = Contestant.fresh("bf16")
+        names.append("bf16")
     times: dict[tuple[str, bool], list[float]] = {}
-    for run in range(runs + 1):
-        for r1 in (False, True):
-            for name, contestant in contestants.items():
-                seconds = contestant.time(batch, r1=r1)
-                if run > 0:  # the first one warms up
-                    times.setdefault((name, r1), []).append(seconds)
+    with ExitStack() as stack:
+        contestants = {
+            name: stack.enter_context(
+                at_work(
+                    name,
+                    options.threads,
+                    keep_memory=options.keep_memory or name != "published",
+                )
+            )
+            for name in names
+        }
+        for run in range(options.runs + WARM_UP):
+            for r1 in (False, True):
+                for name, contestant in contestants.items():
+                    contestant.send(r1)
+                    seconds = contestant.recv()
+                    if run >= WARM_UP:
+                        times.setdefault((name, r1), []).append(seconds)
     return {key: statistics.median(values) for key, values in times.items()}
 
 
@@ -224,11 +183,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--runs", type=int, default=5)
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
+    parser.add_argument("--keep-memory", action="store_true", help="for the published step too")
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
-    generator = torch.Generator().manual_seed(0)
-    low, high = torch.rand(2, BATCH_SIZE, 3, SIZE, SIZE, generator=generator) * 2 - 1
-    medians = measure(Batch(low, high), options.runs)
+    assert_same(Contestant.fresh("fp32"), Published.fresh("fp32"), pictures())
+    medians = measure(options)
     interval = Config.model_validate({"train": {"num_epochs": 1}}).train.gp_interval
     plain, with_r1 = medians["published", False], medians["published", True]
     sys.stdout.write(f"published: step {plain:.2f} s, step with R1 {with_r1:.2f} s\n")
