@@ -5,7 +5,7 @@ from __future__ import annotations
 from base64 import b64encode
 from dataclasses import fields
 from importlib.metadata import version
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 import numpy as np
 from fastapi import APIRouter, Form, UploadFile
@@ -17,6 +17,7 @@ from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 
+from app.engines.engine import EngineName, Precision
 from app.errors import TooLarge
 from app.middleware import ENHANCE
 from app.options import EnhanceOptions
@@ -121,8 +122,8 @@ class HealthModel(BaseModel):
     model: str | None = None
     licence: str | None = None
     device: str | None = None
-    engine: Literal["torch"] | None = None
-    precision: Literal["fp32"] | None = None
+    engine: EngineName | None = None
+    precision: Precision | None = None
     queue: QueueModel | None = None
 
 
@@ -237,9 +238,9 @@ async def health(request: Request, response: Response) -> HealthModel:
         update={
             "model": restorer.name,
             "licence": restorer.licence,
-            "device": str(restorer.device),
-            "engine": "torch",
-            "precision": "fp32",
+            "device": restorer.engine.device,
+            "engine": restorer.engine.name,
+            "precision": restorer.engine.precision,
             "queue": QueueModel(faces=len(queue), limit=queue.limit),
         }
     )

@@ -18,10 +18,10 @@ import numpy as np
 import torch
 
 from app.deadline import NEVER, Deadline
+from app.engines.engine import Crops
 from app.errors import MemoryFull, NotServing, QueueFull, RestorationFailed, ServiceError
 from app.pace import Pace
 from app.photo import Pixels
-from app.restore import Crops
 
 log = logging.getLogger(__name__)
 
@@ -199,6 +199,10 @@ class Worker:
         self._stopping = True
         self._queue.close()
         self._thread.join()
+
+    def use(self, restore: Callable[[Crops], Crops]) -> None:
+        """Restore by another function from the next batch on."""
+        self._restore = restore
 
     @property
     def alive(self) -> bool:

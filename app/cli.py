@@ -6,7 +6,7 @@ import argparse
 import sys
 from importlib.metadata import version
 
-from app.commands import crop, enhance, serve, weights
+from app.commands import crop, enhance, prepare, serve, weights
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -14,7 +14,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(prog="gpen", description="Restore the faces of photos.")
     parser.add_argument("--version", action="version", version=version("gpen-portrait"))
     subparsers = parser.add_subparsers(required=True, metavar="COMMAND")
-    for command in (serve, enhance, crop, weights):
+    for command in (serve, enhance, crop, weights, prepare):
         command.add_parser(subparsers)
     options = parser.parse_args(arguments)
     try:

@@ -12,12 +12,15 @@ from torch import nn
 
 from app.decode import ignore_pillows_warnings
 from app.detect import detect, load_detector
-from app.restore import Crops, Restorer
+from app.engines.build import build
+from app.engines.cache import EngineCache
+from app.engines.candidates import REFERENCE, Candidate, candidates, choose
+from app.engines.engine import Crops, Engine, EngineError
+from app.restore import Restorer
 from app.settings import Settings
 from model.checkpoints import DETECTOR_MOBILENET, DETECTOR_RESNET50, CheckpointError
-from model.hub import find, resolve
+from model.hub import Resolved, find, resolve
 from model.templates import landmark_template
-from model.weights import load_generator
 
 log = logging.getLogger(__name__)
 
@@ -35,22 +38,24 @@ class Loaded:
     """Seconds."""
     seconds_per_face: float
     """Seen once, warmed up: a first guess."""
+    prepared: bool
+    """Whether its engine was chosen by measurements, or taken because there are none yet."""
 
 
 def load(settings: Settings) -> Loaded:
     """Load generator and detector onto the device and warm them up.
 
-    Raises ValueError (CheckpointError, WeightsError, DetectorError, DeviceError).
+    Raises ValueError (CheckpointError, WeightsError, DetectorError, DeviceError, EngineError).
     """
     ignore_pillows_warnings()
     device = choose_device(settings.device)
     resolved = resolve(settings.model, settings.weights_dir, settings.cache_dir)
-    generator, _ = load_generator(resolved.path)
+    engine, prepared = _load_engine(resolved, device, settings)
     restorer = Restorer(
-        generator.to(device),
+        engine,
         resolved.name,
         resolved.licence,
-        landmark_template(resolved.template, generator.size),
+        landmark_template(resolved.template, engine.size),
     )
     log.info("model %s from %s (licence: %s)", resolved.name, resolved.path, resolved.licence)
     detector = find_detector(settings).to(device)
@@ -65,7 +70,34 @@ def load(settings: Settings) -> Loaded:
     restorer(black)
     seconds_per_face = min(_seconds(restorer, black) for _ in range(3))
     detect(detector, [np.zeros((64, 64, 3), np.uint8)], threshold=0.9, min_face=1)
-    return Loaded(restorer, detector, max_batch, max_wait_ms / 1000, seconds_per_face)
+    return Loaded(restorer, detector, max_batch, max_wait_ms / 1000, seconds_per_face, prepared)
+
+
+def _load_engine(
+    resolved: Resolved, device: torch.device, settings: Settings
+) -> tuple[Engine, bool]:
+    """The engine that measurements speak for, and True; PyTorch, and False, where there are none.
+
+    Raises ValueError (WeightsError, EngineError).
+    """
+    wanted = candidates(device, settings.engine, settings.precision)
+    cache = EngineCache.of(resolved.path, settings.cache_dir, device)
+    if wanted == [REFERENCE]:
+        return build(REFERENCE, resolved.path, cache), True
+    measurements = cache.measurements()
+    chosen = choose(wanted, measurements)
+    if chosen is None and measurements:
+        raise EngineError(
+            f"engine {settings.engine} with precision {settings.precision} failed on this machine "
+            "when it was tried; the log of `gpen prepare` says how"
+        )
+    if chosen is not None:
+        try:
+            return build(Candidate(chosen.engine, chosen.precision), resolved.path, cache), True
+        except RuntimeError as error:
+            log.warning("%s cannot be read, and is made again: %s", cache.converted, error)
+            cache.discard()
+    return build(REFERENCE, resolved.path, cache), False
 
 
 def _seconds(restorer: Restorer, crops: Crops) -> float:

@@ -29,6 +29,7 @@ from app.options import EnhanceOptions
 from app.pace import Pace
 from app.photo import Pixels
 from app.pipeline import Enhanced, FoundFaces, find, finish, measure_work
+from app.preparation import prepare_apart
 from app.settings import Settings
 
 log = logging.getLogger(__name__)
@@ -140,9 +141,11 @@ class Service:
             "ready after %.1f s: %s on %s (licence: %s)",
             time.perf_counter() - start,
             loaded.restorer.name,
-            loaded.restorer.device,
+            loaded.restorer.engine.device,
             loaded.restorer.licence,
         )
+        if not loaded.prepared and self.running is not None:
+            await self._prepare(self.running)
 
     def _run(self, loaded: Loaded) -> None:
         self.admission.pace = Pace(loaded.seconds_per_face)
@@ -152,7 +155,7 @@ class Service:
             on_drop=self.metrics.dropped.inc,
         )
         self.metrics.watch_queue(lambda: len(queue), queue.limit)
-        self.metrics.watch_device(loaded.restorer.device)
+        self.metrics.watch_device(torch.device(loaded.restorer.engine.device))
         size = loaded.restorer.size
         worker = Worker(
             loaded.restorer,
@@ -166,6 +169,17 @@ class Service:
         )
         worker.start()
         self.running = Running(loaded, queue, worker)
+
+    async def _prepare(self, running: Running) -> None:
+        """Have the engine prepared that is the fastest on this machine, and go over to it."""
+        if not await prepare_apart(self.settings):
+            log.warning("no other engine could be prepared: PyTorch goes on")
+            return
+        loaded = await _in_daemon_thread(lambda: load(self.settings))
+        running.worker.use(loaded.restorer)
+        self.running = replace(running, loaded=loaded)
+        engine = loaded.restorer.engine
+        log.info("from now on %s restores, in %s", engine.name, engine.precision)
 
     async def enhance(self, data: bytes, options: EnhanceOptions, deadline: Deadline) -> Enhanced:
         """Restore a photo.  Raises ServiceError.

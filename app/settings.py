@@ -19,6 +19,7 @@ from pydantic import (
 )
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from app.engines.engine import EngineName, Precision
 from app.log import LogFormat
 
 _BUNDLED_WEIGHTS = Path(__file__).resolve().parent.parent / "weights"
@@ -65,6 +66,8 @@ class Settings(BaseSettings):
         description="downloads; the only folder written to",
     )
     device: str = Field("auto", pattern=r"^(auto|cpu|cuda(:\d+)?)$", description="cpu, cuda:N")
+    engine: Literal["auto"] | EngineName = Field("auto", description="torch, openvino")
+    precision: Literal["auto"] | Precision = Field("auto", description="fp32, bf16, fp16")
 
     host: str = Field("0.0.0.0", description="address to listen on")
     port: int = Field(8000, ge=1, le=65535, description="port to listen on")

@@ -27,6 +27,11 @@ SHARED = REPOSITORY.parent / "shared" / "data"
 START_S = 120
 
 
+def pytest_configure() -> None:
+    """What is not about engines takes the one that needs no preparing, in servers, too."""
+    os.environ |= {"GPEN_ENGINE": "torch", "GPEN_PRECISION": "fp32"}
+
+
 @dataclass(frozen=True)
 class Server:
     url: str

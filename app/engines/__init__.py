@@ -1,0 +1,1 @@
+"""What runs the generator: PyTorch anywhere, OpenVINO where the device is a CPU."""

@@ -1,0 +1,76 @@
+"""The generator by OpenVINO, on a CPU."""
+
+from __future__ import annotations
+
+import warnings
+from pathlib import Path
+
+import numpy as np
+import openvino
+import torch
+from openvino.frontend import FrontEndManager
+from openvino.frontend.pytorch.ts_decoder import TorchScriptPythonDecoder
+
+from app.engines.engine import Crops, EngineName, Precision
+from app.engines.levels import LevelsToLevels
+from model.networks import FullGenerator
+
+_HINTS: dict[Precision, str] = {"fp32": "f32", "bf16": "bf16", "fp16": "f16"}
+_CAPABILITIES: dict[str, Precision] = {"FP32": "fp32", "BF16": "bf16", "FP16": "fp16"}
+
+
+def convert(generator: FullGenerator, path: Path) -> None:
+    """Write a generator as OpenVINO's ``.xml`` and, beside it, ``.bin``; any number of faces.
+
+    Takes seconds, at 512 pixels tens of them.  Uses the front end itself: ``convert_model`` around
+    it would report its use to its makers.
+    """
+    size = generator.size
+    example = torch.zeros(2, size, size, 3, dtype=torch.uint8)
+    network = LevelsToLevels(generator).eval()
+    with torch.inference_mode(), warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # tracing is deprecated in PyTorch, and OpenVINO traces
+        # in a variable: the front end calls it, but does not keep it
+        decoder = TorchScriptPythonDecoder(network, example_input=example)
+        front_end = FrontEndManager().load_by_framework("pytorch")
+        model = front_end.convert(front_end.load(decoder))
+    model.reshape([-1, size, size, 3])
+    openvino.save_model(model, path, compress_to_fp16=False)
+
+
+def precisions() -> list[Precision]:
+    """Those that this processor has instructions for."""
+    capabilities = openvino.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+    return [precision for name, precision in _CAPABILITIES.items() if name in capabilities]
+
+
+class OpenVinoEngine:
+    """Implements :class:`app.engines.engine.Engine`.  One call at a time.
+
+    ``model`` is a file of :func:`convert`; ``threads`` are those that a call may use.  Raises
+    RuntimeError when it cannot be read.
+    """
+
+    name: EngineName = "openvino"
+    device = "cpu"
+
+    def __init__(self, model: Path, precision: Precision, threads: int) -> None:
+        compiled = openvino.Core().compile_model(
+            model,
+            "CPU",
+            {
+                "INFERENCE_PRECISION_HINT": _HINTS[precision],
+                "INFERENCE_NUM_THREADS": threads,
+                "NUM_STREAMS": 1,
+                "PERFORMANCE_HINT": "LATENCY",
+            },
+        )
+        self.size = int(compiled.input(0).partial_shape[1].get_length())
+        self.precision = precision
+        self._request = compiled.create_infer_request()
+
+    def __call__(self, crops: Crops) -> Crops:
+        self._request.infer({0: np.ascontiguousarray(crops)}, share_inputs=True)
+        if not np.isfinite(self._request.get_output_tensor(1).data).all():
+            raise FloatingPointError("the network's output is not finite")
+        return np.array(self._request.get_output_tensor(0).data)  # a copy: the next call's is here

@@ -1,0 +1,26 @@
+"""Faces on which engines are compared."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import cv2
+import numpy as np
+import skimage
+from PIL import Image
+
+from app.engines.engine import Crops
+
+_FACE = (96, 0, 352, 256)  # of the astronaut (NASA, public domain): left, upper, right, lower
+
+
+def sample_crops(size: int) -> Crops:
+    """(4, size, size, 3): a face as it is, blurred and noisy, dark and grey, in coarse blocks."""
+    picture = Image.open(Path(skimage.__file__).parent / "data" / "astronaut.png").convert("RGB")
+    face = np.asarray(picture.crop(_FACE).resize((size, size), Image.Resampling.LANCZOS))
+    noise = np.random.default_rng(0).normal(0, 15, face.shape)
+    blurred = cv2.GaussianBlur(face, (0, 0), size / 64) + noise
+    grey = np.repeat(face.mean(axis=2, keepdims=True), 3, axis=2) * 0.4
+    coarse = Image.fromarray(face).resize((16, 16), Image.Resampling.BOX)
+    blocks = np.asarray(coarse.resize((size, size), Image.Resampling.NEAREST))
+    return np.stack([face, blurred, grey, blocks]).round().clip(0, 255).astype(np.uint8)

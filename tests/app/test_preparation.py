@@ -1,0 +1,54 @@
+import asyncio
+import os
+import time
+from pathlib import Path
+
+import pytest
+
+from app.preparation import prepare_apart
+from app.settings import Settings
+from tests.app.engines.conftest import save_small_generator
+
+
+@pytest.fixture
+def settings(tmp_path) -> Settings:
+    weights = save_small_generator(tmp_path / "small.safetensors")
+    return Settings(model=str(weights), cache_dir=tmp_path / "cache")
+
+
+def test_prepares(settings):
+    assert asyncio.run(prepare_apart(settings))
+    (folder,) = (settings.cache_dir / "engines").iterdir()
+    assert any(file.suffix == ".json" for file in folder.iterdir())
+
+
+def test_says_when_it_failed(settings, capfd):
+    Path(settings.model).write_bytes(b"nothing")
+    assert not asyncio.run(prepare_apart(settings))
+    assert "error: " in capfd.readouterr().err
+
+
+@pytest.mark.skipif(not Path("/proc").exists(), reason="looks into Linux's list of processes")
+def test_ends_with_the_task_that_waits_for_it(settings):
+    async def give_up() -> None:
+        task = asyncio.create_task(prepare_apart(settings))
+        await asyncio.sleep(0.5)
+        assert children()
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+
+    asyncio.run(give_up())
+    deadline = time.monotonic() + 5
+    while children():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+
+def children() -> list[str]:
+    tasks = Path(f"/proc/{os.getpid()}/task")
+    listed = [
+        child for task in tasks.iterdir() for child in (task / "children").read_text().split()
+    ]
+    commands = [Path(f"/proc/{child}/cmdline") for child in listed]
+    return [c for path in commands if path.exists() and "prepare" in (c := path.read_text())]
