@@ -125,17 +125,19 @@ def generator_loss(
     """
     config, discriminator = setup.config, state.discriminator
     vary = _variation(batch, state.step, _Purpose.GENERATOR, config)
+    weights = config.losses
+    loss, values = restoration_loss(restored, batch.high, setup)
     with autocast(restored, config):
         fake_features = discriminator.features(vary(restored))
         fake_logits = discriminator.score(fake_features)
-        with torch.no_grad():
+    values["adversarial"] = losses.generator_loss(fake_logits.float())
+    loss = loss + weights.adversarial * values["adversarial"]
+    if weights.feature_matching > 0:  # or D need not look at the real faces once more
+        with autocast(restored, config), torch.no_grad():
             real_features = discriminator.features(vary(batch.high))
-    adversarial = losses.generator_loss(fake_logits.float())
-    matching = losses.feature_matching_loss(fake_features, real_features)
-    loss, values = restoration_loss(restored, batch.high, setup)
-    weights = config.losses
-    loss = loss + weights.adversarial * adversarial + weights.feature_matching * matching
-    return loss, values | {"adversarial": adversarial, "feature_matching": matching}
+        values["feature_matching"] = losses.feature_matching_loss(fake_features, real_features)
+        loss = loss + weights.feature_matching * values["feature_matching"]
+    return loss, values
 
 
 def path_length_loss(state: TrainingState, batch: Batch, setup: Setup) -> tuple[Tensor, Values]:

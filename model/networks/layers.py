@@ -6,6 +6,7 @@ Shapes: N batch, C channels, R resolution (height = width).
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -156,8 +157,32 @@ class ModulatedPointwise(nn.Module):
         s = self.modulation(style) * self.scale  # (N, C_in)
         weight = s[:, :, None] * self.weight[0, :, :, 0, 0].T  # (N, C_in, C_out)
         pixels = x.permute(0, 2, 3, 1).flatten(1, 2)  # (N, R * R, C_in)
-        y = torch.baddbmm(bias.view(1, 1, -1), pixels, weight)  # (N, R * R, C_out)
+        y: Tensor = _Mix.apply(pixels, weight.to(x.dtype))  # type: ignore[no-untyped-call]
+        y = y + bias.view(1, 1, -1).to(y.dtype)  # (N, R * R, C_out)
         return y.view(n, height, width, -1).permute(0, 3, 1, 2)
+
+
+class _Mix(torch.autograd.Function):
+    """Pixels (N, P, C_in) times weights (N, C_in, C_out), batched.
+
+    The gradient of the weights sums over many pixels into few channels.  PyTorch takes the
+    transpose of the pixels, whose rows lie far apart, times the gradient; the other way round it is
+    three times as fast.
+    """
+
+    @staticmethod
+    def forward(pixels: Tensor, weight: Tensor) -> Tensor:
+        return torch.bmm(pixels, weight)
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Tensor, Tensor], output: Tensor) -> None:  # noqa: ANN401
+        ctx.save_for_backward(*inputs)
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor]:  # noqa: ANN401
+        pixels, weight = ctx.saved_tensors
+        of_weight = torch.bmm(gradient.transpose(1, 2), pixels).transpose(1, 2)
+        return torch.bmm(gradient, weight.transpose(1, 2)), of_weight
 
 
 class FeatureInjection(nn.Module):

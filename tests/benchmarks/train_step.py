@@ -37,7 +37,7 @@ Precision = Literal["fp32", "bf16"]
 SIZE, BATCH_SIZE = 256, 4
 NETWORK = {"channel_multiplier": 1, "narrow": 0.5}  # GPEN-BFR-256
 EMA_DECAY = 0.999
-WARM_UP = 3
+WARM_UP = 6  # rounds, until the heap has grown to what a step needs
 TOLERANCE = 1e-4  # relative
 
 

@@ -252,6 +252,17 @@ def test_pointwise_modulated_convolution_is_the_published_one():
     torch.testing.assert_close(y, published_modulated_conv(layer, x, style) + bias)
 
 
+def test_pointwise_modulated_convolution_can_be_differentiated_twice():
+    torch.manual_seed(0)
+    layer = ModulatedPointwise(4, 3, 5).double()
+    inputs = [
+        torch.randn(shape, dtype=torch.float64, requires_grad=True)
+        for shape in ((2, 4, 3, 2), (2, 5), (1, 3, 1, 1))
+    ]
+    assert torch.autograd.gradcheck(layer, inputs)
+    assert torch.autograd.gradgradcheck(layer, inputs)
+
+
 def test_minibatch_standard_deviation():
     x = torch.randn(4, 5, 4, 4)
     y = MinibatchStdDev()(x)

@@ -105,6 +105,20 @@ def sgd(network: torch.nn.Module) -> torch.optim.SGD:
     return torch.optim.SGD(network.parameters(), lr=1.0)
 
 
+def test_features_that_do_not_count_are_not_computed(state, batch, set_up, monkeypatch):
+    judged = []
+    features = state.discriminator.features
+
+    def noting(x):
+        judged.append(x)
+        return features(x)
+
+    monkeypatch.setattr(state.discriminator, "features", noting)
+    report = generator_step(state, [batch], set_up(losses={"feature_matching": 0}))
+    assert "feature_matching" not in report
+    assert len(judged) == 1  # the restored faces
+
+
 def test_generator_step_descends_the_weighted_losses(state, batch, set_up):
     weights = {"content": 0.7, "detail": 0.5, "adversarial": 0.3, "feature_matching": 2.0}
     state.optimizer_g = sgd(state.generator)
