@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import subprocess
 import sys
 
 from app.settings import Settings
+
+log = logging.getLogger(__name__)
 
 SETTINGS = ("model", "weights_dir", "cache_dir", "device", "log_level")
 """Those that preparing depends on."""
@@ -21,7 +24,11 @@ async def prepare_apart(settings: Settings) -> bool:
     command = ["nice", sys.executable, "-m", "app.cli", "prepare"]
     for name in SETTINGS:
         command += [f"--{name.replace('_', '-')}", str(getattr(settings, name))]
-    process = await asyncio.create_subprocess_exec(*command, stdout=subprocess.DEVNULL)
+    try:
+        process = await asyncio.create_subprocess_exec(*command, stdout=subprocess.DEVNULL)
+    except OSError as error:
+        log.warning("%s cannot be run: %s", command[0], error.strerror)
+        return False
     try:
         return await process.wait() == 0
     finally:

@@ -175,7 +175,11 @@ class Service:
         if not await prepare_apart(self.settings):
             log.warning("no other engine could be prepared: PyTorch goes on")
             return
-        loaded = await _in_daemon_thread(lambda: load(self.settings))
+        try:
+            loaded = await _in_daemon_thread(lambda: load(self.settings))
+        except ValueError as error:
+            log.warning("the prepared engine cannot be used: %s; PyTorch goes on", error)
+            return
         running.worker.use(loaded.restorer)
         self.running = replace(running, loaded=loaded)
         engine = loaded.restorer.engine

@@ -28,6 +28,12 @@ def test_says_when_it_failed(settings, capfd):
     assert "error: " in capfd.readouterr().err
 
 
+def test_a_system_without_nice_is_no_reason_to_fail(settings, monkeypatch, caplog):
+    monkeypatch.setenv("PATH", "")
+    assert not asyncio.run(prepare_apart(settings))
+    assert "nice cannot be run" in caplog.text
+
+
 @pytest.mark.skipif(not Path("/proc").exists(), reason="looks into Linux's list of processes")
 def test_ends_with_the_task_that_waits_for_it(settings):
     async def give_up() -> None:

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from starlette.testclient import TestClient
 
 from app import pipeline, service
+from app.engines.engine import EngineError
 from app.load import Loaded, load
 from app.main import create_app
 from app.settings import Settings
@@ -106,6 +107,59 @@ def test_loading_that_never_ends_does_not_hold_up_the_end(
         pass
     assert time.monotonic() - start < 10
     gate.set()
+
+
+def test_goes_over_to_the_engine_that_was_prepared(
+    monkeypatch: pytest.MonkeyPatch, loaded: Loaded, astronaut_png: bytes
+) -> None:
+    calls: list[int] = []
+
+    def noting(crops: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        calls.append(len(crops))
+        return crops
+
+    async def prepare(_: Settings) -> bool:
+        return True
+
+    loads = iter([replace(loaded, prepared=False), with_restorer(loaded, noting)(Settings())])
+    monkeypatch.setattr(service, "prepare_apart", prepare)
+    with running(monkeypatch, lambda _: next(loads)) as (client, ended):
+        wait_for(client, "ok")
+        deadline = time.monotonic() + 10
+        while not calls:
+            assert post(client, astronaut_png).status_code == 200
+            assert time.monotonic() < deadline
+        assert not ended.is_set()
+
+
+@pytest.mark.parametrize("prepared", [False, True])
+def test_an_engine_that_cannot_be_prepared_or_used_leaves_pytorch(
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    loaded: Loaded,
+    astronaut_png: bytes,
+    prepared: bool,
+) -> None:
+    loads = iter([replace(loaded, prepared=False)])
+
+    def load_once(_: Settings) -> Loaded:
+        for first in loads:
+            return first
+        raise EngineError("it failed here")
+
+    async def prepare(_: Settings) -> bool:
+        return prepared
+
+    monkeypatch.setattr(service, "prepare_apart", prepare)
+    with running(monkeypatch, load_once) as (client, ended):
+        wait_for(client, "ok")
+        deadline = time.monotonic() + 10
+        while "PyTorch goes on" not in caplog.text:
+            assert time.monotonic() < deadline
+            time.sleep(0.02)
+        assert post(client, astronaut_png).status_code == 200
+        assert not ended.is_set()
+    assert ("it failed here" in caplog.text) == prepared
 
 
 def test_loading_that_fails_ends_the_process(

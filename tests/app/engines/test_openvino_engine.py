@@ -1,4 +1,5 @@
 import sys
+from importlib.util import find_spec
 
 import numpy as np
 import pytest
@@ -8,7 +9,8 @@ from app.engines.engine import psnr
 from app.engines.torch_engine import TorchEngine
 from model.weights import load_generator
 
-pytest.importorskip("openvino", reason="there is no OpenVINO for this processor")
+if find_spec("openvino") is None:
+    pytest.skip("there is no OpenVINO for this processor", allow_module_level=True)
 from app.engines.openvino_engine import OpenVinoEngine, convert, precisions
 
 
@@ -32,8 +34,10 @@ def test_equals_pytorch_for_any_number_of_faces(converted, crops, reference, fac
     assert np.abs(restored.astype(int) - reference[:faces]).max() <= 1
 
 
-@pytest.mark.parametrize("precision", precisions())
+@pytest.mark.parametrize("precision", ["fp32", "bf16", "fp16"])
 def test_every_precision_of_this_processor(converted, crops, reference, precision):
+    if precision not in precisions():
+        pytest.skip("this processor has no instructions for it")
     engine = OpenVinoEngine(converted, precision, threads=1)
     assert psnr(engine(crops), reference) > (80 if precision == "fp32" else 30)
     assert (engine.name, engine.precision, engine.size) == ("openvino", precision, 64)
