@@ -32,13 +32,6 @@ def pytest_configure() -> None:
     os.environ |= {"GPEN_ENGINE": "torch", "GPEN_PRECISION": "fp32"}
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Training's tests first: its workers are forks, and a process in which OpenVINO has run
-    crashes, now and then, when it forks.  (Nothing but tests does both in one process.)
-    """
-    items.sort(key=lambda item: "model" not in item.path.relative_to(REPOSITORY).parts)
-
-
 @dataclass(frozen=True)
 class Server:
     url: str

@@ -9,11 +9,12 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
+import cv2
 import torch
 
 from app.engines.cache import EngineCache
 from app.engines.candidates import REFERENCE, Candidate, Measurement
-from app.engines.engine import Engine, psnr
+from app.engines.engine import Engine
 from app.engines.samples import sample_crops
 from app.engines.torch_engine import TorchEngine
 from model.networks import FullGenerator
@@ -54,7 +55,7 @@ def prepare(weights: Path, cache: EngineCache, wanted: Sequence[Candidate]) -> l
             continue
         try:
             engine = build(candidate, weights, cache, generator)
-            fidelity[candidate] = min(_MOST_DB, psnr(engine(crops), reference))
+            fidelity[candidate] = min(_MOST_DB, cv2.PSNR(engine(crops), reference))
         except (RuntimeError, FloatingPointError) as error:
             log.warning("%s with %s fails: %s", candidate.engine, candidate.precision, error)
             continue

@@ -1,8 +1,7 @@
-"""What every engine offers, and how two of them compare."""
+"""What every engine offers."""
 
 from __future__ import annotations
 
-import math
 from typing import Literal, Protocol
 
 import numpy as np
@@ -35,9 +34,3 @@ class Engine(Protocol):
         or whatever else the device has to say.
         """
         ...
-
-
-def psnr(restored: Crops, reference: Crops) -> float:
-    """Over all crops together, in dB; infinite where they are equal."""
-    error = np.square(restored.astype(np.float64) - reference).mean()
-    return math.inf if error == 0 else 10 * math.log10(255**2 / float(error))

@@ -3,44 +3,53 @@
 from __future__ import annotations
 
 import warnings
+from functools import cache
 from pathlib import Path
 
 import numpy as np
-import openvino
 import torch
-from openvino.frontend import FrontEndManager
-from openvino.frontend.pytorch.ts_decoder import TorchScriptPythonDecoder
 
+from app.engines import no_telemetry  # noqa: F401  (before openvino)
 from app.engines.engine import Crops, EngineName, Precision
 from app.engines.levels import LevelsToLevels
 from model.networks import FullGenerator
+
+import openvino  # isort: skip
 
 _HINTS: dict[Precision, str] = {"fp32": "f32", "bf16": "bf16", "fp16": "f16"}
 _CAPABILITIES: dict[str, Precision] = {"FP32": "fp32", "BF16": "bf16", "FP16": "fp16"}
 
 
+@cache
+def _core() -> openvino.Core:
+    """OpenVINO itself, once, for as long as the process lives.
+
+    Each Core has a CPU plugin of its own, which gives the thread that makes it another stack for
+    signals and, when it goes, frees that stack and puts back the one that was there before it.
+    When two go in the order in which they came, or one goes in another thread, the thread is left
+    with a stack that is freed: the next signal kills the process.
+    """
+    return openvino.Core()
+
+
 def convert(generator: FullGenerator, path: Path) -> None:
     """Write a generator as OpenVINO's ``.xml`` and, beside it, ``.bin``; any number of faces.
 
-    Takes seconds, at 512 pixels tens of them.  Uses the front end itself: ``convert_model`` around
-    it would report its use to its makers.
+    Takes seconds.
     """
     size = generator.size
     example = torch.zeros(2, size, size, 3, dtype=torch.uint8)
     network = LevelsToLevels(generator).eval()
     with torch.inference_mode(), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # tracing is deprecated in PyTorch, and OpenVINO traces
-        # in a variable: the front end calls it, but does not keep it
-        decoder = TorchScriptPythonDecoder(network, example_input=example)
-        front_end = FrontEndManager().load_by_framework("pytorch")
-        model = front_end.convert(front_end.load(decoder))
+        model = openvino.convert_model(network, example_input=example)
     model.reshape([-1, size, size, 3])
     openvino.save_model(model, path, compress_to_fp16=False)
 
 
 def precisions() -> list[Precision]:
     """Those that this processor has instructions for."""
-    capabilities = openvino.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+    capabilities = _core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
     return [precision for name, precision in _CAPABILITIES.items() if name in capabilities]
 
 
@@ -55,7 +64,7 @@ class OpenVinoEngine:
     device = "cpu"
 
     def __init__(self, model: Path, precision: Precision, threads: int) -> None:
-        compiled = openvino.Core().compile_model(
+        compiled = _core().compile_model(
             model,
             "CPU",
             {

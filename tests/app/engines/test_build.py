@@ -30,7 +30,7 @@ def test_everything_this_machine_has_is_prepared_and_works(weights, cache, crops
     assert all(np.abs(r.astype(int) - restored[0]).mean() < 8 for r in restored)
 
 
-def test_the_conversion_is_not_done_twice(weights, cache, monkeypatch):
+def test_the_conversion_is_not_done_twice(weights, cache):
     pytest.importorskip("openvino")
     prepare(weights, cache, [Candidate("openvino", "fp32")])
     before = cache.converted.stat().st_mtime_ns
