@@ -45,6 +45,12 @@ class Processes:
             )
         )
 
+    @staticmethod
+    def leave() -> None:
+        """Part from the others, at the end of the program: gloo's threads would abort it else."""
+        if torch.distributed.is_initialized():
+            torch.distributed.destroy_process_group()
+
     @property
     def device(self) -> torch.device:
         """Where this process computes."""

@@ -96,6 +96,7 @@ def main(arguments: list[str] | None = None) -> None:
         if options.data:
             config = config.with_data(options.data)
         train(config, options.output, resume=resume)
+        Processes.leave()
     except (ValueError, OSError, NonFiniteGradientError) as error:
         sys.exit(f"error: {error}")
 

@@ -9,6 +9,9 @@ import skimage.data
 from numpy.typing import NDArray
 
 from model.config import Config
+from model.dataset import evaluation_pairs
+from model.loading import Batch
+from model.state import TrainingState
 
 SIZE = 64
 
@@ -68,3 +71,13 @@ def make_config() -> Callable[..., Config]:
         )
 
     return make_config
+
+
+@pytest.fixture
+def batch(faces: NDArray[np.uint8]) -> Batch:
+    return Batch(*evaluation_pairs(faces[:3]))
+
+
+@pytest.fixture
+def state(make_config: Callable[..., Config]) -> TrainingState:
+    return TrainingState.fresh(make_config())

@@ -4,8 +4,6 @@ import pytest
 import torch
 
 from model import diffaugment
-from model.dataset import evaluation_pairs
-from model.loading import Batch
 from model.objectives import (
     Setup,
     follow_path_length,
@@ -13,18 +11,7 @@ from model.objectives import (
     path_length_loss,
     restoration_loss,
 )
-from model.state import TrainingState
 from model.steps import joint_step
-
-
-@pytest.fixture
-def batch(faces) -> Batch:
-    return Batch(*evaluation_pairs(faces[:3]))
-
-
-@pytest.fixture
-def state(make_config) -> TrainingState:
-    return TrainingState.fresh(make_config())
 
 
 @pytest.fixture

@@ -5,8 +5,6 @@ import torch
 from torch import Tensor
 
 from model import losses
-from model.dataset import evaluation_pairs
-from model.loading import Batch
 from model.objectives import Setup
 from model.state import TrainingState
 from model.steps import (
@@ -19,16 +17,6 @@ from model.steps import (
 )
 
 PER_EPOCH = 2
-
-
-@pytest.fixture
-def batch(faces) -> Batch:
-    return Batch(*evaluation_pairs(faces[:3]))
-
-
-@pytest.fixture
-def state(make_config) -> TrainingState:
-    return TrainingState.fresh(make_config())
 
 
 @pytest.fixture

@@ -108,6 +108,7 @@ def main(faces: Path, output: Path) -> None:
     early = configuration(faces, num_epochs=9, early_stopping={"patience": 1, "delta": 50})
     reasons = processes.gather(train(early, output / "early"))
     assert reasons == ["stopped early"] * 2
+    Processes.leave()
 
 
 if __name__ == "__main__":
