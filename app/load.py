@@ -39,7 +39,7 @@ class Loaded:
     seconds_per_face: float
     """Seen once, warmed up: a first guess."""
     prepared: bool
-    """Whether its engine was chosen by measurements, or taken because there are none yet."""
+    """Whether there were measurements to choose its engine by; PyTorch was taken where not."""
 
 
 def load(settings: Settings) -> Loaded:

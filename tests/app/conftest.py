@@ -1,0 +1,10 @@
+import pytest
+
+from app.load import Loaded, load
+from app.settings import Settings
+
+
+@pytest.fixture(scope="session")
+def loaded() -> Loaded:
+    """The bundled generator, and the detector."""
+    return load(Settings(model="gpen-starter-256"))

@@ -1,0 +1,103 @@
+"""What a server does when its worker or its device fails."""
+
+import threading
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from numpy.typing import NDArray
+
+from app.load import Loaded
+from tests.app.running import post, running, wait_for, with_restorer
+from tests.conftest import encode_png
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+def test_a_dead_worker_ends_the_process(
+    monkeypatch: pytest.MonkeyPatch, loaded: Loaded, astronaut_png: bytes
+) -> None:
+    def die(_: Any) -> Any:
+        raise SystemExit
+
+    with running(monkeypatch, with_restorer(loaded, die)) as (client, ended):
+        wait_for(client, "ok")
+        assert post(client, astronaut_png).status_code == 500
+        assert ended.wait(10)
+        assert wait_for(client, "failed").status_code == 503
+        assert post(client, astronaut_png).status_code == 503
+
+
+def test_a_device_that_fails_on_everything_ends_the_process(
+    monkeypatch: pytest.MonkeyPatch, loaded: Loaded, astronaut_png: bytes
+) -> None:
+    def fail(_: Any) -> Any:
+        raise torch.AcceleratorError("an illegal memory access was encountered")
+
+    with running(monkeypatch, with_restorer(loaded, fail)) as (client, ended):
+        wait_for(client, "ok")
+        answer = post(client, astronaut_png)
+        assert answer.status_code == 500
+        assert "illegal" not in answer.text
+        assert ended.wait(5)
+        assert wait_for(client, "failed").status_code == 503
+
+
+def test_a_device_that_hangs_ends_the_process(
+    monkeypatch: pytest.MonkeyPatch, loaded: Loaded, astronaut_png: bytes
+) -> None:
+    gate = threading.Event()
+
+    def hang(crops: Any) -> Any:
+        gate.wait(60)
+        return crops
+
+    limits = {"worker_timeout_s": 2, "request_timeout_s": 1}
+    with running(monkeypatch, with_restorer(loaded, hang), **limits) as (client, ended):
+        wait_for(client, "ok")
+        assert post(client, astronaut_png).status_code == 504
+        assert ended.wait(2 + 5)
+        assert client.get("/health").json()["status"] == "failed"
+        refused = post(client, astronaut_png)
+        assert (refused.status_code, refused.json()["title"]) == (503, "Not serving")
+        gate.set()
+
+
+def test_a_device_out_of_memory_goes_on_with_smaller_batches(
+    monkeypatch: pytest.MonkeyPatch, loaded: Loaded, astronaut: NDArray[np.uint8]
+) -> None:
+    sizes: list[int] = []
+
+    def small(crops: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        sizes.append(len(crops))
+        if len(crops) > 1:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return crops
+
+    crowd = encode_png(np.hstack([astronaut] * 3))
+    with running(monkeypatch, with_restorer(loaded, small)) as (client, ended):
+        wait_for(client, "ok")
+        for _ in range(2):
+            answer = post(client, crowd)
+            assert answer.status_code == 200
+            assert answer.headers["x-faces-restored"] == "3"
+        assert sizes == [2, 1, 1, 1, 1, 1, 1]
+        assert not ended.is_set()
+
+
+def test_a_face_whose_result_is_no_picture_fails_alone(
+    monkeypatch: pytest.MonkeyPatch, loaded: Loaded, astronaut: NDArray[np.uint8]
+) -> None:
+    """As it is when a network overflows in half precision."""
+
+    def overflow(crops: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        if any(crop.mean() > 190 for crop in crops):
+            raise FloatingPointError("the network's output is not finite")
+        return crops
+
+    bright = encode_png((255 - (255 - astronaut.astype(int)) // 3).astype(np.uint8))
+    with running(monkeypatch, with_restorer(loaded, overflow)) as (client, ended):
+        wait_for(client, "ok")
+        assert post(client, bright).status_code == 500
+        assert post(client, encode_png(astronaut)).status_code == 200
+        assert not ended.is_set()
