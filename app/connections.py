@@ -1,52 +1,105 @@
-"""Connections whose other end does nothing."""
+"""Connections whose other end does nothing, or sends without end."""
 
 from __future__ import annotations
 
 import asyncio
 
-import h11
-from uvicorn.protocols.http.h11_impl import H11Protocol
+import httptools
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 HEADERS_S = 10.0
 STALL_S = 30.0
+_HEAD_BYTES = 64 * 1024
+_PIPELINED = 16  # requests that may wait behind the one that is being answered
 
 
-class TimedConnection(H11Protocol):
-    """uvicorn's, but it waits for nothing without end.
+class TimedConnection(HttpToolsProtocol):
+    """uvicorn's, but it waits for nothing without end, and keeps nothing without end.
 
     uvicorn closes a connection that idles after an answer, but waits for ever for the first
     request, for headers that come a byte a minute (slowloris), and for a client that does not take
-    its answer.  While a body comes in, and an answer is made, the gate keeps the time.
+    its answer.  While a body comes in, and an answer is made, the gate keeps the time, and bounds
+    the body; headers, trailers and what surrounds chunks are bounded here.
+
+    Other protocols are not to be had, and who asks for one (``curl --http2`` does) is answered as
+    if he had not (RFC 9110, 7.8).  The parser would take a body for the other protocol's.
     """
 
     _timer: asyncio.TimerHandle | None = None
     _begun = False
-    """Whether headers have begun to come."""
+    """Whether headers, or the rest of a refused body, have begun to come."""
     _stalled: asyncio.TimerHandle | None = None
+    _head_complete = _in_message = False
+    _overhead = 0
+    """Bytes that came since the last one of a body."""
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
         self._close_after(self.timeout_keep_alive)
 
     def data_received(self, data: bytes) -> None:
+        self._unset_keepalive_if_required()
+        self._overhead += len(data)
         try:
-            super().data_received(data)
-        except h11.LocalProtocolError:  # nonsense after a request that was answered already
-            self.transport.abort()
+            self._parse(data)
+        except httptools.HttpParserError:
+            self.send_400_response("Invalid HTTP request received.")
+        if self.transport.is_closing():
             return
-        # a request whose headers are complete has its cycle by now; its task has not run yet
-        if self.cycle is not None and not self.cycle.response_complete:
+        if self._overhead > _HEAD_BYTES:
+            self.send_400_response("Too many bytes that belong to no body.")
+        elif self._answering:  # its task may not have run yet
             self._stop_timer()
+        elif not self._in_message:  # the rest of a refused body has come
+            self._close_after(self.timeout_keep_alive)
         elif not self._begun:
             self._close_after(HEADERS_S)
             self._begun = True
 
+    def _parse(self, data: bytes) -> None:
+        """Raises HttpParserError."""
+        try:
+            self.parser.feed_data(data)
+        except httptools.HttpParserUpgrade as upgrade:
+            version = self.parser.get_http_version().encode()
+            head = [b"%s %s HTTP/%s" % (self.parser.get_method(), self.url, version)]
+            head += [b"%s: %s" % header for header in self.headers if header[0] != b"upgrade"]
+            self.parser = httptools.HttpRequestParser(self)
+            self._parse(b"\r\n".join([*head, b"", b""]) + data[upgrade.args[0] :])
+
+    def on_message_begin(self) -> None:
+        super().on_message_begin()
+        self._in_message, self._head_complete = True, False
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        if not self._head_complete:  # trailers are no headers
+            super().on_header(name, value)
+
+    def on_headers_complete(self) -> None:
+        """Raises ValueError, which the parser reports as its own."""
+        if len(self.pipeline) >= _PIPELINED:
+            raise ValueError("too many requests at a time")
+        if self.parser.get_method() == b"CONNECT":
+            raise ValueError("this is no proxy")
+        self._overhead, self._head_complete = 0, True
+        if not self.parser.should_upgrade():
+            super().on_headers_complete()
+
+    def on_body(self, body: bytes) -> None:
+        self._overhead = 0
+        super().on_body(body)
+
+    def on_message_complete(self) -> None:
+        self._overhead, self._in_message = 0, False
+        if not self.parser.should_upgrade():
+            super().on_message_complete()
+
     def send_400_response(self, msg: str) -> None:
         """For what is no HTTP; in the middle of a request there is no place for an answer to it."""
-        if self.cycle is None or self.cycle.response_complete:
-            super().send_400_response(msg)
-        else:
+        if self._answering:
             self.transport.abort()
+        else:
+            super().send_400_response(msg)
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._stop_timer()
@@ -68,6 +121,11 @@ class TimedConnection(H11Protocol):
             self._stalled.cancel()
             self._stalled = None
         super().resume_writing()
+
+    @property
+    def _answering(self) -> bool:
+        """Whether there is a request whose headers are complete, and whose answer is not."""
+        return self.cycle is not None and not self.cycle.response_complete
 
     def _close_after(self, seconds: float) -> None:
         self._stop_timer()

@@ -8,6 +8,7 @@ from contextlib import suppress
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+_SMALL = 1024 * 1024  # bytes
 _LINGER_S = 1.0
 _PAUSE_S = 0.01
 
@@ -18,6 +19,10 @@ class CloseUnread:
     Left open, it would go on taking in what nobody wants: gigabytes, or a byte a minute.  Closed at
     once, with bytes on their way, it would be reset, and the client might never see its answer.  So
     for a moment the rest is read, slowly, and thrown away (nginx calls that a lingering close).
+
+    A small body that was refused unread is cheaper to take in than a new connection is to make: in
+    an overload, most requests are such.  The server throws it away as it comes, and has a time for
+    that (:class:`app.connections.TimedConnection`).
     """
 
     def __init__(self, app: ASGIApp) -> None:
@@ -27,13 +32,15 @@ class CloseUnread:
         if scope["type"] != "http" or not _has_body(Headers(scope=scope)):
             await self.app(scope, receive, send)
             return
+        headers = Headers(scope=scope)
         # who asks before sending is not sending, until we receive: nothing is on its way then
-        waits = Headers(scope=scope).get("expect", "").lower() == "100-continue"
+        waits = headers.get("expect", "").lower() == "100-continue"
+        harmless = not waits and int(headers.get("content-length", _SMALL + 1)) <= _SMALL
         read = closing = False
 
         async def receive_noting() -> Message:
-            nonlocal read, waits
-            waits = False
+            nonlocal read, waits, harmless
+            waits = harmless = False
             message = await receive()
             if not message.get("more_body", False):  # the last one, or a disconnect
                 read = True
@@ -41,7 +48,7 @@ class CloseUnread:
 
         async def send_closing(message: Message) -> None:
             nonlocal closing
-            if message["type"] == "http.response.start" and not read:
+            if message["type"] == "http.response.start" and not (read or harmless):
                 closing = True
                 MutableHeaders(scope=message)["Connection"] = "close"
             last = message["type"] == "http.response.body" and not message.get("more_body")

@@ -12,12 +12,15 @@ import httpx2
 import pytest
 
 from app.connections import HEADERS_S
-from tests.app.test_gate import FORM_START, answer, connect
+from tests.app.test_gate import FORM, FORM_START, answer, connect
 from tests.conftest import Server, serving
 
 KEEP_ALIVE_S = 3
 SHORT_STALL = "import app.connections; app.connections.STALL_S = 2"
 REQUEST = b"GET /health/live HTTP/1.1\r\nHost: x\r\n"
+REFUSED = (
+    b"POST /enhance HTTP/1.1\r\nHost: x\r\nContent-Type: text/plain\r\nContent-Length: 30\r\n\r\n"
+)
 
 
 @pytest.fixture(scope="module")
@@ -39,8 +42,14 @@ def address(server: Server) -> tuple[str, int]:
         (REQUEST, b"X", HEADERS_S),  # a byte now and then is not enough
         (REQUEST + b"\r\n", b"", KEEP_ALIVE_S),
         (REQUEST + b"\r\n" + REQUEST, b"X", HEADERS_S),
+        (REFUSED, b"", KEEP_ALIVE_S),
+        (REFUSED, b"X", HEADERS_S),
+        (REFUSED + bytes(30), b"", KEEP_ALIVE_S),
     ],
-    ids=["nothing", "headers", "idle", "the next headers"],
+    ids=[
+        *("nothing", "headers", "idle", "the next headers"),
+        *("no refused body", "a refused body", "idle after a refused body"),
+    ],
 )
 def test_who_does_nothing_is_closed(
     impatient: Server, first: bytes, trickle: bytes, seconds: float
@@ -90,6 +99,74 @@ def test_nonsense_after_an_answer_does_not_fill_the_log(impatient: Server) -> No
         answer(connection)
     time.sleep(0.5)
     assert "Traceback" not in impatient.log.read_text()
+
+
+CHUNKED = (
+    f"POST /enhance HTTP/1.1\r\nHost: x\r\nContent-Type: {FORM}\r\n"
+    "Transfer-Encoding: chunked\r\n\r\n"
+).encode()
+
+
+@pytest.mark.parametrize(
+    ("first", "endless"),
+    [
+        (b"", b"GET"),
+        (b"GET /", b"path"),
+        (REQUEST, b"X-Many: headers\r\n"),
+        (REQUEST + b"X-Long: ", b"value"),
+        (CHUNKED + b"0\r\n", b"X-Many: trailers\r\n"),
+        (CHUNKED + b"0\r\nX-Long: ", b"trailer"),
+        (CHUNKED + b"5;extension=", b"value"),
+        (CHUNKED, REQUEST + b"\r\n"),
+    ],
+    ids=[
+        *("method", "path", "headers", "header", "trailers", "trailer", "extension"),
+        "no chunk",
+    ],
+)
+def test_what_is_no_body_is_bounded(impatient: Server, first: bytes, endless: bytes) -> None:
+    sent = 0
+    connection = socket.create_connection(address(impatient), timeout=10)
+    with connection, contextlib.suppress(ConnectionError):
+        connection.sendall(first)
+        while sent < 20_000_000:
+            sent += connection.send(endless * 2000)
+    assert sent < 10_000_000  # most of it in the sockets' buffers
+    assert httpx2.get(f"{impatient.url}/health").status_code == 200
+
+
+def test_requests_that_wait_on_a_connection_are_bounded(impatient: Server) -> None:
+    first = REFUSED.replace(b"text/plain", FORM.encode())
+    for requests, kept in ((16, True), (200, False)):
+        with socket.create_connection(address(impatient), timeout=2) as connection:
+            connection.sendall(first + bytes(29))
+            time.sleep(0.2)
+            connection.sendall(bytes(1) + (REQUEST + b"\r\n") * requests)
+            received = b""
+            with contextlib.suppress(ConnectionError, TimeoutError):
+                while chunk := connection.recv(65536):
+                    received += chunk
+        assert (received.count(b"HTTP/1.1 200 ") == requests) == kept
+
+
+def test_trailers_are_no_headers(impatient: Server) -> None:
+    trailer = b"0\r\nX-Request-ID: mine\r\n\r\n"
+    with socket.create_connection(address(impatient), timeout=10) as connection:
+        connection.sendall(CHUNKED + b"1\r\nx\r\n" + trailer)
+        told = connection.recv(65536)
+    assert told.startswith(b"HTTP/1.1 4")
+    assert b"mine" not in told
+
+
+@pytest.mark.parametrize("protocol", ["h2c", "websocket"])
+def test_an_upgrade_that_is_not_to_be_had_does_no_harm(impatient: Server, protocol: str) -> None:
+    """curl --http2 asks for one with every request."""
+    upgrade = {"Connection": "Upgrade, HTTP2-Settings", "Upgrade": protocol, "HTTP2-Settings": "A"}
+    for _ in range(2):
+        answer = httpx2.post(f"{impatient.url}/enhance", files={"file": b"x"}, headers=upgrade)
+        assert answer.json()["title"].startswith("Not a picture"), answer.text
+        answer = httpx2.get(f"{impatient.url}/health/live", headers=upgrade)
+        assert answer.status_code == 200
 
 
 def test_the_end_while_loading_is_a_success(tmp_path: Path) -> None:

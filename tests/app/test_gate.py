@@ -7,6 +7,7 @@ import socket
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from http.client import HTTPResponse
 from pathlib import Path
 
 import httpx2
@@ -68,6 +69,15 @@ def answer(connection: socket.socket) -> bytes:
     return received
 
 
+def next_status(connection: socket.socket) -> int:
+    """Read one answer, whole; the connection stays open."""
+    response = HTTPResponse(connection)
+    response.begin()
+    response.read()
+    response.close()
+    return response.status
+
+
 def gauge(server: Server, name: str) -> float:
     return values(httpx2.get(f"{server.url}/metrics", timeout=60).text)[name]
 
@@ -118,6 +128,24 @@ def test_what_headers_say_is_judged_before_the_body(
     assert answer(connection).startswith(f"HTTP/1.1 {status} ".encode())
 
 
+def test_a_small_body_that_was_refused_leaves_the_connection_open(strict: Server) -> None:
+    """So that an overload is not one of new connections, too."""
+    with connect(strict, 30_000, content_type="text/plain") as connection:
+        assert next_status(connection) == 400
+        for _ in range(3):
+            connection.sendall(bytes(10_000))
+            time.sleep(0.05)
+        connection.sendall(b"GET /health/live HTTP/1.1\r\nHost: x\r\n\r\n")
+        assert next_status(connection) == 200
+
+
+def test_a_large_body_that_was_refused_closes_it(strict: Server) -> None:
+    with connect(strict, 1_100_000) as connection:
+        told = answer(connection)
+        assert told.startswith(b"HTTP/1.1 413 ")
+        assert b"connection: close" in told.lower()
+
+
 def test_an_endless_body_is_cut_off_and_the_client_hears_why(strict: Server) -> None:
     chunk = b"10000\r\n" + bytes(0x10000) + b"\r\n"
     with connect(strict, None) as connection:
@@ -135,7 +163,7 @@ def test_bytes_in_memory_are_bounded_whatever_was_declared(strict: Server) -> No
     for connection in held:
         connection.sendall(FORM_START + bytes(900_000))
     wait_until(strict, "gpen_upload_bytes_in_flight", lambda n: n > 1_800_000)
-    refused = answer(connect(strict, 300_000))
+    refused = answer(connect(strict, 300_000, "Connection: close"))
     assert refused.startswith(b"HTTP/1.1 503 ")
     assert b"retry-after: " in refused.lower()
     for connection in held:
