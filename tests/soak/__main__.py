@@ -61,7 +61,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--requests", type=int, default=5000, help="of the mixed scenario")
     parser.add_argument("--concurrency", type=int, default=8, help="of the mixed scenario")
-    parser.add_argument("--seconds", type=float, default=45, help="of the overload")
+    parser.add_argument("--seconds", type=float, default=90, help="of the overload")
     parser.add_argument("--url", help="a running server, for the mixed scenario")
     parser.add_argument("--pid", type=int, help="its process, to watch its memory")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write all figures here")

@@ -1,4 +1,4 @@
-"""A client that costs little: requests are prepared as bytes, answers are parsed by h11.
+"""A client that costs little: requests are prepared as bytes, answers are parsed by llhttp.
 
 It shares the machine with the server that it measures, and it must be able to misbehave: to send
 half of a body, or to leave.  Libraries for well-behaved clients do neither.
@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from urllib.parse import urlsplit
 
-import h11
+import httptools
 
 PATIENCE_S = 120.0
 BOUNDARY = "boundary-of-the-load-test"
@@ -49,8 +49,11 @@ class Address:
 class Message:
     """A request, ready to be sent."""
 
-    request: h11.Request
+    head: bytes
     body: bytes = b""
+
+    def with_header(self, name: str, value: str) -> Message:
+        return Message(_with_line(self.head, name, value), self.body)
 
 
 @dataclass(frozen=True)
@@ -77,7 +80,14 @@ def message(
     lines = {"Host": "soak", **(headers or {})}
     if body and "Transfer-Encoding" not in lines:
         lines.setdefault("Content-Length", str(len(body)))
-    return Message(h11.Request(method=method, target=target, headers=list(lines.items())), body)
+    head = f"{method} {target} HTTP/1.1\r\n\r\n".encode()
+    for name, value in lines.items():
+        head = _with_line(head, name, value)
+    return Message(head, body)
+
+
+def _with_line(head: bytes, name: str, value: str) -> bytes:
+    return head[:-2] + f"{name}: {value}\r\n\r\n".encode()
 
 
 def form(
@@ -102,32 +112,38 @@ def _part(name: str, value: bytes) -> bytes:
 
 
 class Connection(asyncio.Protocol):
-    """One connection with one exchange.
+    """One connection with one exchange, or with one after another.
 
     A protocol and not a stream: a stream forgets an answer that it has received when the connection
     is reset right after it, as it is when the server does not want the rest of a body.
     """
 
     def __init__(self) -> None:
-        loop = asyncio.get_running_loop()
-        self.started = time.perf_counter()
-        self.answered: asyncio.Future[None] = loop.create_future()
-        self.closed: asyncio.Future[None] = loop.create_future()
+        self.closed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self.closed_after: float | None = None
         """Seconds until the server closed the connection."""
-        self._parser = h11.Connection(h11.CLIENT)
         self._transport: asyncio.Transport | None = None
         self._writable = asyncio.Event()
         self._writable.set()
+        self._begin()
+
+    def _begin(self) -> None:
+        self.started = time.perf_counter()
+        self.answered: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._parser = httptools.HttpResponseParser(self)
+        self._kept = False
         self._status: int | None = None
         self._headers: dict[str, str] = {}
         self._body: list[bytes] = []
         self._end = End.TIMEOUT
         self._seconds = 0.0
 
-    def send_head(self, message: Message) -> None:
-        """The request line and headers alone."""
-        self.send(self._parser.send(message.request) or b"")
+    def begin_again(self) -> bool:
+        """Make ready for another exchange; False where the server has closed, or will close."""
+        if not self._kept or self.closed.done():
+            return False
+        self._begin()
+        return True
 
     def send(self, data: bytes) -> None:
         """Bytes as they are.  Nothing happens when the connection is gone."""
@@ -158,15 +174,12 @@ class Connection(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         if self.answered.done():
+            self._kept = False  # nobody asked for more
             return
         try:
-            self._parser.receive_data(data)
-            self._read_events()
-        except h11.RemoteProtocolError:
-            self._settle(End.GARBLED if data else End.CLOSED)
-
-    def eof_received(self) -> None:
-        self.data_received(b"")  # an answer may end with the connection
+            self._parser.feed_data(data)
+        except httptools.HttpParserError:
+            self._settle(End.GARBLED)
 
     def connection_lost(self, error: Exception | None) -> None:
         self.closed_after = time.perf_counter() - self.started
@@ -181,19 +194,18 @@ class Connection(asyncio.Protocol):
     def resume_writing(self) -> None:
         self._writable.set()
 
-    def _read_events(self) -> None:
-        while True:
-            event = self._parser.next_event()
-            if isinstance(event, h11.Response):
-                self._status = event.status_code
-                self._headers = {name.decode(): value.decode() for name, value in event.headers}
-            elif isinstance(event, h11.Data):
-                self._body.append(bytes(event.data))
-            elif isinstance(event, h11.EndOfMessage):
-                self._settle(End.COMPLETE)
-                return
-            elif event in (h11.NEED_DATA, h11.PAUSED) or isinstance(event, h11.ConnectionClosed):
-                return
+    def on_header(self, name: bytes, value: bytes) -> None:
+        self._headers[name.decode().lower()] = value.decode()
+
+    def on_body(self, data: bytes) -> None:
+        self._body.append(data)
+
+    def on_headers_complete(self) -> None:
+        self._status = self._parser.get_status_code()
+
+    def on_message_complete(self) -> None:
+        self._kept = self._parser.should_keep_alive()
+        self._settle(End.COMPLETE)
 
     def _settle(self, end: End) -> None:
         if not self.answered.done():
@@ -205,9 +217,7 @@ class Connection(asyncio.Protocol):
 @asynccontextmanager
 async def connected(address: Address) -> AsyncIterator[Connection]:
     """A connection, closed afterwards.  Raises OSError when there is none to be had."""
-    loop = asyncio.get_running_loop()
-    connection = Connection()
-    await loop.create_connection(lambda: connection, address.host, address.port)
+    connection = await _connect(address)
     try:
         yield connection
     finally:
@@ -215,13 +225,56 @@ async def connected(address: Address) -> AsyncIterator[Connection]:
         await connection.closed
 
 
+class Pool:
+    """Connections that are kept, as a load balancer keeps them."""
+
+    def __init__(self, address: Address) -> None:
+        self._address = address
+        self._idle: list[Connection] = []
+
+    async def ask(self, message: Message, patience: float = PATIENCE_S) -> Answer:
+        """Send a whole request and wait for its answer."""
+        start = time.perf_counter()
+        try:
+            connection = await self._connection()
+        except OSError:
+            return Answer(None, {}, b"", time.perf_counter() - start, End.REFUSED)
+        connection.send(message.head + message.body)
+        answer = await connection.answer(patience)
+        if answer.end is End.COMPLETE:
+            self._idle.append(connection)
+        else:
+            connection.leave()
+        return answer
+
+    async def close(self) -> None:
+        for connection in self._idle:
+            connection.leave()
+            await connection.closed
+
+    async def _connection(self) -> Connection:
+        while self._idle:
+            kept = self._idle.pop()
+            if kept.begin_again():
+                return kept
+            kept.leave()
+        return await _connect(self._address)
+
+
+async def _connect(address: Address) -> Connection:
+    """Raises OSError when there is no connection to be had."""
+    _, connection = await asyncio.get_running_loop().create_connection(
+        Connection, address.host, address.port
+    )
+    return connection
+
+
 async def ask(address: Address, message: Message, patience: float = PATIENCE_S) -> Answer:
-    """Send a whole request and wait for its answer."""
+    """The same, on a connection of its own."""
     start = time.perf_counter()
     try:
         async with connected(address) as connection:
-            connection.send_head(message)
-            connection.send(message.body)
+            connection.send(message.head + message.body)
             return await connection.answer(patience)
     except OSError:
         return Answer(None, {}, b"", time.perf_counter() - start, End.REFUSED)

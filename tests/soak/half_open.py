@@ -115,13 +115,13 @@ async def half_open(
 async def _half(address: Address, after: float, deadline_s: float) -> _HalfOpen:
     """Half of a body, and nothing more."""
     await asyncio.sleep(after)
-    head = message(
+    request = message(
         "POST", "/enhance", headers={"Content-Type": MULTIPART, "Content-Length": str(_BODY)}
     )
     patience = deadline_s + _PATIENCE_S
     try:
         async with connected(address) as connection:
-            connection.send_head(head)
+            connection.send(request.head)
             connection.send(file_part() + bytes(_BODY // 2))
             answer = await connection.answer(patience)
             with suppress(TimeoutError):

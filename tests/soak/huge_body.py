@@ -124,7 +124,7 @@ async def upload(address: Address, size: int, rate: float | None) -> Upload:
 
     ``rate``: bytes a second; None is as fast as they are taken.
     """
-    head = message(
+    request = message(
         "POST",
         "/enhance",
         headers={"Content-Type": MULTIPART, "Transfer-Encoding": "chunked"},
@@ -132,7 +132,7 @@ async def upload(address: Address, size: int, rate: float | None) -> Upload:
     piece = _chunk(bytes(_PIECE))
     start, sent = time.perf_counter(), 0
     async with connected(address) as connection:
-        connection.send_head(head)
+        connection.send(request.head)
         connection.send(_chunk(file_part()))
         while sent < size and await connection.writable():
             connection.send(piece)

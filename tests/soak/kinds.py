@@ -6,9 +6,7 @@ import asyncio
 import random
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, replace
-
-import h11
+from dataclasses import dataclass
 
 from tests.soak.bad import bad_requests, problem_fault, refusal_fault
 from tests.soak.client import PATIENCE_S, Address, Answer, End, Message, ask, connected
@@ -81,7 +79,7 @@ class Crowd:
             body = photo.message.body
             try:
                 async with connected(self.address) as connection:
-                    connection.send_head(photo.message)
+                    connection.send(photo.message.head)
                     connection.send(body[: len(body) // 2] if half else body)
                     await asyncio.sleep(self.random.uniform(*_WAIT_S))
                     connection.leave()
@@ -91,7 +89,7 @@ class Crowd:
 
     async def impatient(self) -> Visit:
         async with _out_of(self.faces) as photo:
-            answer = await ask(self.address, with_timeout(photo.message, _IMPATIENT_S))
+            answer = await ask(self.address, _with_timeout(photo.message))
         if answer.status == 200:
             return _judged("impatient", photo, answer)
         fault = refusal_fault(answer, (503, 504))
@@ -101,7 +99,7 @@ class Crowd:
 async def dribble(address: Address, message: Message, pieces: int, pause: float) -> Answer:
     """Send a body in pieces; stop when an answer comes before its end.  Raises OSError."""
     async with connected(address) as connection:
-        connection.send_head(message)
+        connection.send(message.head)
         size = -(-len(message.body) // pieces)
         for start in range(0, len(message.body), size):
             connection.send(message.body[start : start + size])
@@ -111,11 +109,9 @@ async def dribble(address: Address, message: Message, pieces: int, pause: float)
         return await connection.answer(PATIENCE_S)
 
 
-def with_timeout(message: Message, seconds: float) -> Message:
+def _with_timeout(message: Message) -> Message:
     """The same request under a deadline of the client's own."""
-    headers = [*message.request.headers, (b"X-Request-Timeout", str(seconds).encode())]
-    request = h11.Request(method="POST", target=message.request.target, headers=headers)
-    return replace(message, request=request)
+    return message.with_header("X-Request-Timeout", str(_IMPATIENT_S))
 
 
 def judge(photo: Photo, answer: Answer) -> str | None:

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import cycle
 
-from tests.soak.client import Address, Answer, ask
+from tests.soak.client import Address, Answer, Pool
 from tests.soak.figures import Latency
 from tests.soak.kinds import judge
 from tests.soak.photos import Photo
@@ -97,15 +97,17 @@ async def closed_loop(
 ) -> Load:
     """``clients`` that send the next photo as soon as the last one is answered."""
     exchanges: list[Exchange] = []
+    pool = Pool(address)
     start = time.perf_counter()
     supply = cycle(photos)
 
     async def client() -> None:
         while (started := time.perf_counter() - start) < seconds:
             photo = next(supply)
-            exchanges.append(Exchange(photo, started, await ask(address, photo.message)))
+            exchanges.append(Exchange(photo, started, await pool.ask(photo.message)))
 
     await asyncio.gather(*(client() for _ in range(clients)))
+    await pool.close()
     return Load(seconds, exchanges)
 
 
@@ -113,18 +115,21 @@ async def open_loop(
     address: Address, photos: Sequence[Photo], rate: float, seconds: float, seed: int = 0
 ) -> Load:
     """Photos at ``rate`` a second, at random moments, however long the answers take."""
+    pool = Pool(address)
     start = time.perf_counter()
 
     async def client(photo: Photo) -> Exchange:
         started = time.perf_counter() - start
-        return Exchange(photo, started, await ask(address, photo.message))
+        return Exchange(photo, started, await pool.ask(photo.message))
 
     tasks = []
     for moment, photo in zip(_moments(rate, seconds, seed), cycle(photos), strict=False):
         await asyncio.sleep(max(0.0, moment - (time.perf_counter() - start)))
         tasks.append(asyncio.create_task(client(photo)))
     await asyncio.sleep(max(0.0, seconds - (time.perf_counter() - start)))
-    return Load(seconds, list(await asyncio.gather(*tasks)))
+    exchanges = list(await asyncio.gather(*tasks))
+    await pool.close()
+    return Load(seconds, exchanges)
 
 
 def _moments(rate: float, seconds: float, seed: int) -> Iterator[float]:

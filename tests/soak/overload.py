@@ -15,7 +15,6 @@ from tests.soak.watch import Health, processor_seconds, watched_health
 TIMES = 4
 _CLIENTS = (2, 4, 8)
 _SIDE = 160
-_RAMP = 0.5  # of the deadline, or of a loop that is shorter
 _GRACE_S = 0.5  # beyond the deadline: the way of the answer
 
 
@@ -88,7 +87,7 @@ async def overload(
     *,
     deadline_s: float,
     faces: int = 48,
-    seconds: float = 45,
+    seconds: float = 90,
     rounds: int = 3,
     probe_s: float = 6,
     clients: tuple[int, ...] = _CLIENTS,
@@ -97,10 +96,13 @@ async def overload(
     """Load a service whose REQUEST_TIMEOUT_S is ``deadline_s``.
 
     Finds the best number of clients first.  Then it alternates between these and four times as
-    many requests as they got answered, since the machine may be faster at one time than at another.
+    many requests as they have just got answered, since the machine may be faster at one time than
+    at another.
     """
     photos = await photos_of(address, kinds_of_faces(faces, [_SIDE]))
-    ramp = _RAMP * min(deadline_s, probe_s, seconds / rounds)
+    length = seconds / rounds
+    # in a deadline's time, the queue has its length
+    probe_ramp, ramp = (min(deadline_s, loop_s / 2) for loop_s in (probe_s, length))
     probes: dict[int, Load] = {}
     calm: list[Load] = []
     storm: list[Load] = []
@@ -108,22 +110,23 @@ async def overload(
     async with watched_health(address) as calm_health:
         for count in clients:
             probes[count] = await closed_loop(address, photos, count, probe_s)
-    busiest = max(probes, key=lambda count: probes[count].goodput(ramp))
-    rate = TIMES * probes[busiest].goodput(ramp)
+    busiest = max(probes, key=lambda count: probes[count].goodput(probe_ramp))
+    rates: list[float] = []
     health = Health()
     for seed in range(rounds):
         with watches[0]:
-            calm.append(await closed_loop(address, photos, busiest, seconds / rounds))
+            calm.append(await closed_loop(address, photos, busiest, length))
         async with watched_health(address, health):
             with watches[1]:
-                storm.append(await open_loop(address, photos, rate, seconds / rounds, seed))
+                rates.append(TIMES * calm[-1].goodput(ramp))
+                storm.append(await open_loop(address, photos, rates[-1], length, seed))
     best, goodput = (mean(load.goodput(ramp) for load in loads) for loads in (calm, storm))
     times = {s: [t for load in storm for t in load.seconds_of(s)] for s in (200, 503, 504)}
     result = OverloadResult(
-        {count: round(probe.goodput(ramp), 2) for count, probe in probes.items()},
+        {count: round(probe.goodput(probe_ramp), 2) for count, probe in probes.items()},
         round(best, 2),
         watches[0].cores,
-        round(rate, 1),
+        round(mean(rates), 1),
         deadline_s,
         seconds,
         round(goodput, 2),
