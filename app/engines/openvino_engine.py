@@ -72,6 +72,8 @@ class OpenVinoEngine:
                 "INFERENCE_NUM_THREADS": threads,
                 "NUM_STREAMS": 1,
                 "PERFORMANCE_HINT": "LATENCY",
+                # the service's other threads use the same cores, and so do replicas beside it
+                "ENABLE_CPU_PINNING": False,
             },
         )
         self.size = int(compiled.input(0).partial_shape[1].get_length())
