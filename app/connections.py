@@ -81,6 +81,8 @@ class TimedConnection(HttpToolsProtocol):
             raise ValueError("too many requests at a time")
         if self.parser.get_method() == b"CONNECT":
             raise ValueError("this is no proxy")
+        if sum(len(name) + len(value) for name, value in self.headers) > _HEAD_BYTES:
+            raise ValueError("the headers are too long")
         self._overhead, self._head_complete = 0, True
         if not self.parser.should_upgrade():
             super().on_headers_complete()

@@ -47,7 +47,7 @@ class Processes:
 
     @staticmethod
     def leave() -> None:
-        """Part from the others, at the end of the program: gloo's threads would abort it else."""
+        """Part from the others, at the end of the program: else gloo's threads may abort it."""
         if torch.distributed.is_initialized():
             torch.distributed.destroy_process_group()
 

@@ -21,6 +21,10 @@ REQUEST = b"GET /health/live HTTP/1.1\r\nHost: x\r\n"
 REFUSED = (
     b"POST /enhance HTTP/1.1\r\nHost: x\r\nContent-Type: text/plain\r\nContent-Length: 30\r\n\r\n"
 )
+CHUNKED = (
+    f"POST /enhance HTTP/1.1\r\nHost: x\r\nContent-Type: {FORM}\r\n"
+    "Transfer-Encoding: chunked\r\n\r\n"
+).encode()
 
 
 @pytest.fixture(scope="module")
@@ -101,12 +105,6 @@ def test_nonsense_after_an_answer_does_not_fill_the_log(impatient: Server) -> No
     assert "Traceback" not in impatient.log.read_text()
 
 
-CHUNKED = (
-    f"POST /enhance HTTP/1.1\r\nHost: x\r\nContent-Type: {FORM}\r\n"
-    "Transfer-Encoding: chunked\r\n\r\n"
-).encode()
-
-
 @pytest.mark.parametrize(
     ("first", "endless"),
     [
@@ -133,6 +131,13 @@ def test_what_is_no_body_is_bounded(impatient: Server, first: bytes, endless: by
             sent += connection.send(endless * 2000)
     assert sent < 10_000_000  # most of it in the sockets' buffers
     assert httpx2.get(f"{impatient.url}/health").status_code == 200
+
+
+def test_headers_that_come_at_once_are_bounded(impatient: Server) -> None:
+    for size, status in ((60_000, b"200"), (100_000, b"400")):
+        with socket.create_connection(address(impatient), timeout=10) as connection:
+            connection.sendall(REQUEST + b"X-Long: " + b"x" * size + b"\r\n\r\n")
+            assert connection.recv(65536).startswith(b"HTTP/1.1 " + status)
 
 
 def test_requests_that_wait_on_a_connection_are_bounded(impatient: Server) -> None:

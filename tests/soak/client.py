@@ -270,7 +270,7 @@ async def _connect(address: Address) -> Connection:
 
 
 async def ask(address: Address, message: Message, patience: float = PATIENCE_S) -> Answer:
-    """The same, on a connection of its own."""
+    """Send a whole request, on a connection of its own, and wait for its answer."""
     start = time.perf_counter()
     try:
         async with connected(address) as connection:
