@@ -12,7 +12,7 @@ import onnx
 import pytest
 import torch
 from onnx.reference import ReferenceEvaluator
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 from torch import nn
 
 from app import retinaface
@@ -29,6 +29,10 @@ MEAN = np.array([104, 117, 123], np.float32)  # BGR
 @pytest.fixture(scope="module")
 def detector() -> nn.Module:
     return load_detector(BUNDLED)
+
+
+def norms(network: nn.Module) -> list[nn.BatchNorm2d]:
+    return [module for module in network.modules() if isinstance(module, nn.BatchNorm2d)]
 
 
 def test_conversion_reproduces_the_bundled_file(tmp_path):
@@ -49,6 +53,10 @@ def test_the_network_agrees_with_the_graph_it_is_converted_from(detector, astron
     assert expected[1][..., 1].max() > 0.9
     for output, value in zip(outputs, expected, strict=True):
         np.testing.assert_allclose(output.numpy(), value, atol=1e-4)
+
+
+def test_norms_are_part_of_the_convolutions(detector):
+    assert not norms(detector)
 
 
 def test_anchors_are_facexlibs(detector):
@@ -105,7 +113,7 @@ def test_far_and_infinite_outputs_are_dropped():
 
 def test_published_weights_carry_a_prefix(detector, tmp_path):
     path = tmp_path / "detector.pth"
-    torch.save({f"module.{key}": value for key, value in detector.state_dict().items()}, path)
+    torch.save({f"module.{key}": value for key, value in load_file(BUNDLED).items()}, path)
     loaded = load_detector(path)
     for key, value in detector.state_dict().items():
         assert torch.equal(loaded.state_dict()[key], value)
@@ -117,10 +125,14 @@ def test_published_weights_carry_a_prefix(detector, tmp_path):
 def test_resnet_50(tmp_path):
     torch.manual_seed(0)
     network = RetinaFace("resnet50", device="cpu")
+    for name, buffer in network.named_buffers():
+        if name.endswith(("running_mean", "running_var")):
+            nn.init.uniform_(buffer, 0.5, 2)
     path = tmp_path / "RetinaFace-R50.pth"
     torch.save(network.state_dict(), path)
     with warnings.catch_warnings(action="error"):
         loaded = load_detector(path)
+    assert not norms(loaded)
     x = torch.randn(1, 3, 64, 96)
     with torch.inference_mode():
         for output, expected in zip(loaded(x), network(x), strict=True):
@@ -151,8 +163,8 @@ def test_other_weights_are_refused(tmp_path):
         load_detector(path)
 
 
-def test_incomplete_weights_are_refused(detector, tmp_path):
-    state = detector.state_dict()
+def test_incomplete_weights_are_refused(tmp_path):
+    state = load_file(BUNDLED)
     del state["BboxHead.0.conv1x1.bias"]
     path = tmp_path / "incomplete.safetensors"
     save_file(state, path)
