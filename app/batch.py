@@ -200,9 +200,9 @@ class Worker:
         self._queue.close()
         self._thread.join()
 
-    def use(self, restore: Callable[[Crops], Crops]) -> None:
+    def use(self, restore: Callable[[Crops], Crops], max_batch: int) -> None:
         """Restore by another function from the next batch on."""
-        self._restore = restore
+        self._restore, self.max_batch = restore, max_batch
 
     @property
     def alive(self) -> bool:

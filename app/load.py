@@ -59,18 +59,22 @@ def load(settings: Settings) -> Loaded:
     )
     log.info("model %s from %s (licence: %s)", resolved.name, resolved.path, resolved.licence)
     detector = find_detector(settings).to(device)
-    on_cpu = device.type == "cpu"
-    # measured on a CPU: a face in a batch of four takes a third longer than one alone
-    max_batch = settings.max_batch or (1 if on_cpu else 32)
     max_wait_ms = settings.max_wait_ms
     if max_wait_ms is None:
-        max_wait_ms = 2.0 if on_cpu else 5.0
+        max_wait_ms = 0.0 if device.type == "cpu" else 5.0
     size = restorer.size
     black = np.zeros((1, size, size, 3), np.uint8)
     restorer(black)
     seconds_per_face = min(_seconds(restorer, black) for _ in range(3))
     detect(detector, [np.zeros((64, 64, 3), np.uint8)], threshold=0.9, min_face=1)
-    return Loaded(restorer, detector, max_batch, max_wait_ms / 1000, seconds_per_face, prepared)
+    return Loaded(
+        restorer,
+        detector,
+        settings.max_batch or engine.batch,
+        max_wait_ms / 1000,
+        seconds_per_face,
+        prepared,
+    )
 
 
 def _load_engine(

@@ -180,7 +180,7 @@ class Service:
         except ValueError as error:
             log.warning("the prepared engine cannot be used: %s; PyTorch goes on", error)
             return
-        running.worker.use(loaded.restorer)
+        running.worker.use(loaded.restorer, loaded.max_batch)
         self.running = replace(running, loaded=loaded)
         engine = loaded.restorer.engine
         log.info("from now on %s restores, in %s", engine.name, engine.precision)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from contextlib import ExitStack
 from functools import cache
 from pathlib import Path
 
@@ -17,6 +18,7 @@ from model.networks import FullGenerator
 import openvino  # isort: skip
 
 _HINTS: dict[Precision, str] = {"fp32": "f32", "bf16": "bf16", "fp16": "f16"}
+_SIDE_BY_SIDE = 4
 _CAPABILITIES: dict[str, Precision] = {"FP32": "fp32", "BF16": "bf16", "FP16": "fp16"}
 
 
@@ -58,30 +60,60 @@ class OpenVinoEngine:
 
     ``model`` is a file of :func:`convert`; ``threads`` are those that a call may use.  Raises
     RuntimeError when it cannot be read.
+
+    One face is restored by all threads together.  Several are restored side by side, each by
+    threads of its own, so that none waits for another after every layer: that takes a little less
+    of the processor when it is idle, and much less when others want it, too.
     """
 
     name: EngineName = "openvino"
     device = "cpu"
 
     def __init__(self, model: Path, precision: Precision, threads: int) -> None:
-        compiled = _core().compile_model(
-            model,
-            "CPU",
-            {
-                "INFERENCE_PRECISION_HINT": _HINTS[precision],
-                "INFERENCE_NUM_THREADS": threads,
-                "NUM_STREAMS": 1,
-                "PERFORMANCE_HINT": "LATENCY",
-                # the service's other threads use the same cores, and so do replicas beside it
-                "ENABLE_CPU_PINNING": False,
-            },
-        )
-        self.size = int(compiled.input(0).partial_shape[1].get_length())
         self.precision = precision
-        self._request = compiled.create_infer_request()
+        self.batch = side_by_side(threads)
+        alone = _compile(model, precision, threads, streams=1)
+        self.size = int(alone.input(0).partial_shape[1].get_length())
+        self._alone = alone.create_infer_request()
+        several = alone if self.batch == 1 else _compile(model, precision, threads, self.batch)
+        self._several = [several.create_infer_request() for _ in range(self.batch)]
 
     def __call__(self, crops: Crops) -> Crops:
-        self._request.infer({0: np.ascontiguousarray(crops)}, share_inputs=True)
-        if not np.isfinite(self._request.get_output_tensor(1).data).all():
-            raise FloatingPointError("the network's output is not finite")
-        return np.array(self._request.get_output_tensor(0).data)  # a copy: the next call's is here
+        restored = np.empty_like(crops, order="C")
+        for start in range(0, len(crops), self.batch):
+            part = crops[start : start + self.batch]
+            requests = [self._alone] if len(part) == 1 else self._several[: len(part)]
+            with ExitStack() as started:  # whatever happens, none is left running
+                for request, crop in zip(requests, part, strict=True):
+                    request.start_async({0: np.ascontiguousarray(crop[None])}, share_inputs=True)
+                    started.callback(request.wait)
+            for i, request in enumerate(requests, start):
+                if not np.isfinite(request.get_output_tensor(1).data).all():
+                    raise FloatingPointError("the network's output is not finite")
+                restored[i] = request.get_output_tensor(0).data[0]
+        return restored
+
+
+def side_by_side(threads: int) -> int:
+    """How many faces to restore at once: as many as there are threads, but four or fewer.
+
+    Each takes memory, and threads that are many share the work on one well.
+    """
+    threads_each = -(-threads // _SIDE_BY_SIDE)
+    return threads // threads_each
+
+
+def _compile(
+    model: Path, precision: Precision, threads: int, streams: int
+) -> openvino.CompiledModel:
+    return _core().compile_model(
+        model,
+        "CPU",
+        {
+            "INFERENCE_PRECISION_HINT": _HINTS[precision],
+            "INFERENCE_NUM_THREADS": threads,
+            "NUM_STREAMS": streams,
+            # the service's other threads use the same cores, and so do replicas beside it
+            "ENABLE_CPU_PINNING": False,
+        },
+    )

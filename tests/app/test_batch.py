@@ -199,6 +199,21 @@ def test_a_face_that_cannot_be_restored_fails_alone(
     assert not died.is_set()
 
 
+def test_another_engine_comes_with_batches_of_its_own() -> None:
+    first, second = Engine(), Engine()
+    queue, worker, died = started(first, max_batch=1)
+    busy = queue.put([crop(1)])
+    first.entered.acquire()
+    futures = queue.put([crop(2), crop(3)])
+    worker.use(second, 2)
+    first.gate.set()
+    second.gate.set()
+    assert [result(f) for f in (*busy, *futures)] == [2, 3, 4]
+    assert (first.batches, second.batches) == ([[1]], [[2, 3]])
+    worker.stop()
+    assert not died.is_set()
+
+
 def test_a_batch_too_large_for_the_device_is_split_until_it_fits() -> None:
     engine = Engine()
     engine.memory = 2

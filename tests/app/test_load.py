@@ -42,6 +42,7 @@ def test_first_by_pytorch_and_when_it_is_prepared_by_what_was_chosen(settings, w
     second = load(settings("openvino", "fp32"))
     assert (second.restorer.engine.name, second.restorer.engine.precision) == ("openvino", "fp32")
     assert second.prepared
+    assert (first.max_batch, second.max_batch) == (1, second.restorer.engine.batch)
     crops = np.random.default_rng(0).integers(0, 256, (2, 64, 64, 3), dtype=np.uint8)
     one, other = first.restorer(crops), second.restorer(crops)
     assert np.abs(one.astype(int) - other).max() <= 1

@@ -29,12 +29,43 @@ def reference(generator, crops):
     return TorchEngine(generator, torch.device("cpu"))(crops)
 
 
+@pytest.mark.parametrize("threads", [1, 2, 3])
 @pytest.mark.parametrize("faces", [1, 2, 5])
-def test_equals_pytorch_for_any_number_of_faces(converted, crops, reference, faces):
-    restored = OpenVinoEngine(converted, "fp32", threads=1)(crops[:faces])
+def test_equals_pytorch_for_any_number_of_faces(converted, crops, reference, faces, threads):
+    restored = OpenVinoEngine(converted, "fp32", threads)(crops[:faces])
     assert restored.dtype == np.uint8
     assert restored.shape == (faces, 64, 64, 3)
     assert np.abs(restored.astype(int) - reference[:faces]).max() <= 1
+
+
+@pytest.mark.parametrize(
+    ("threads", "batch"), [(1, 1), (2, 2), (3, 3), (4, 4), (6, 3), (8, 4), (16, 4)]
+)
+def test_each_face_has_threads_of_its_own(converted, threads, batch):
+    assert OpenVinoEngine(converted, "fp32", threads).batch == batch
+
+
+def test_faces_come_back_in_their_order_and_alone(converted, crops):
+    """In a batch, a face is restored as it is alone."""
+    engine = OpenVinoEngine(converted, "fp32", threads=2)
+    together = engine(crops)
+    for face, crop in zip(together, crops, strict=True):
+        assert np.abs(engine(crop[None])[0].astype(int) - face).max() <= 1
+
+
+def test_one_face_that_fails_leaves_the_engine_as_it_was(converted, crops, monkeypatch):
+    engine = OpenVinoEngine(converted, "fp32", threads=2)
+    expected = engine(crops)
+
+    class Failing:
+        def start_async(self, *_: object, **__: object) -> None:
+            raise RuntimeError("out of memory")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(engine, "_several", [engine._several[0], Failing()])
+        with pytest.raises(RuntimeError, match="out of memory"):
+            engine(crops)
+    assert np.array_equal(engine(crops), expected)
 
 
 @pytest.mark.parametrize("precision", ["fp32", "bf16", "fp16"])
