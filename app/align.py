@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from app.photo import Pixels
+from app.photo import Levels
 
 Matrix = NDArray[np.float64]
 """(2, 3), an affine map of pixel coordinates (x, y); pixel centres are whole numbers."""
@@ -16,8 +16,8 @@ Matrix = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class AlignedFace:
-    crop: Pixels
-    """(size, size, 3)."""
+    crop: Levels
+    """(size, size, 3), of the photo's depth and colours."""
     matrix: Matrix
     """Photo -> crop."""
 
@@ -45,7 +45,7 @@ def similarity(source: NDArray[np.floating], target: NDArray[np.floating]) -> Ma
 
 
 def align(
-    photo: Pixels, landmarks: NDArray[np.floating], template: NDArray[np.floating], size: int
+    photo: Levels, landmarks: NDArray[np.floating], template: NDArray[np.floating], size: int
 ) -> AlignedFace:
     """Cut out the face with these (5, 2) landmarks so that they fall onto the (5, 2) template.
 
@@ -56,7 +56,7 @@ def align(
     return AlignedFace(crop, matrix)
 
 
-def warp(image: Pixels, matrix: Matrix, size: tuple[int, int], *, border: int) -> Pixels:
+def warp(image: Levels, matrix: Matrix, size: tuple[int, int], *, border: int) -> Levels:
     """Apply a similarity (image -> result) and sample ``size`` = (width, height) pixels.
 
     Shrinking averages over areas first (bilinear sampling alone would alias); enlarging is cubic.
@@ -75,8 +75,8 @@ def warp(image: Pixels, matrix: Matrix, size: tuple[int, int], *, border: int) -
 
 
 def _region(
-    image: Pixels, matrix: Matrix, size: tuple[int, int], scale: float
-) -> tuple[Pixels, Matrix]:
+    image: Levels, matrix: Matrix, size: tuple[int, int], scale: float
+) -> tuple[Levels, Matrix]:
     """The part of the image that the result shows, area-averaged to ``scale``; image -> region.
 
     A part, also because OpenCV does not warp pictures of 32767 pixels a side.

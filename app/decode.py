@@ -8,10 +8,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from io import BytesIO
 
+import cv2
 import numpy as np
 from PIL import (  # noqa: F401  (each plug-in registers its format)
     BmpImagePlugin,
-    ExifTags,
     Image,
     JpegImagePlugin,
     PngImagePlugin,
@@ -20,10 +20,13 @@ from PIL import (  # noqa: F401  (each plug-in registers its format)
     WebPImagePlugin,
 )
 
-from app.directories import is_modest
+from app.colour import to_srgb
+from app.deep import Deep, has_deep_colours, read_deep
 from app.errors import BrokenPicture, ServiceError, TooLarge, UnsupportedPicture
-from app.photo import FileFormat, Photo, Pixels
-from app.precautions import MOST_PROFILE, prepared
+from app.heic import register_heic
+from app.metadata import read_metadata, reduce_to_orientation
+from app.photo import FileFormat, Levels, Map, Photo
+from app.precautions import MOST_PROFILE, is_lossless_webp, prepared
 
 log = logging.getLogger(__name__)
 
@@ -34,7 +37,8 @@ _FORMATS: dict[str, FileFormat] = {
     "BMP": "bmp",
     "TIFF": "tiff",
 }
-_ORIENTATION = ExifTags.Base.Orientation
+if register_heic():
+    _FORMATS["HEIF"] = "heic"
 _UPRIGHT = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
@@ -44,38 +48,20 @@ _UPRIGHT = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
-_IFDS = (ExifTags.IFD.Exif, ExifTags.IFD.GPSInfo)
-_OF_THE_PHOTO = {  # of a TIFF's tags, most of which say how its pixels are stored
-    ExifTags.Base.ImageDescription,
-    ExifTags.Base.Make,
-    ExifTags.Base.Model,
-    ExifTags.Base.Software,
-    ExifTags.Base.DateTime,
-    ExifTags.Base.Artist,
-    ExifTags.Base.Copyright,
-}
-_OF_THE_FILE = {  # sizes go stale, and sub-directories are copied by themselves
-    _ORIENTATION,
-    ExifTags.Base.ImageWidth,
-    ExifTags.Base.ImageLength,
-    ExifTags.Base.ExifImageWidth,
-    ExifTags.Base.ExifImageHeight,
-    ExifTags.Base.ExifInteroperabilityOffset,
-    ExifTags.Base.StripOffsets,
-    ExifTags.Base.StripByteCounts,
-    ExifTags.Base.TileOffsets,
-    ExifTags.Base.TileByteCounts,
-    *(int(ifd) for ifd in _IFDS),
-}
 _DEEP_GREY = {"I;16", "I;16L", "I;16B", "I;16N", "I"}
+_DEEPEST = 65_535
 _NOT_SCREENS = {"CMYK", "LAB"}  # whose profiles describe nothing that the output has
+_PNG_COLOURS, _PNG_GREY_ALPHA = 25, 4  # where a PNG tells its kind of colours
 
 
-def ignore_pillows_warnings() -> None:
-    """Pillow tells of broken tags by warnings, and their texts hold numbers of the file.
+def quieten_readers() -> None:
+    """Keep the libraries from telling of every broken file by themselves.
 
-    Python keeps every text that it has shown: a server's memory would grow by each.
+    Pillow tells of broken tags by warnings, and their texts hold numbers of the file.  Python keeps
+    every text that it has shown: a server's memory would grow by each.  OpenCV writes lines to the
+    standard error.
     """
+    cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
     for kind in (UserWarning, RuntimeWarning):
         warnings.filterwarnings("ignore", category=kind, module=r"PIL\.")
 
@@ -85,14 +71,16 @@ def decode(data: bytes, max_pixels: int) -> Photo:
 
     Raises UnsupportedPicture, BrokenPicture, or TooLarge (over ``max_pixels``).
     """
-    with _translated(max_pixels), _open(data) as image:
-        _check_size(image.width, image.height, max_pixels)
-        return _read(image)
+    with _translated(max_pixels):
+        slim = _prepared(data)
+        with _open(slim) as image:
+            _check_size(image.width, image.height, max_pixels)
+            return _read(image, slim)
 
 
 def measure(data: bytes, max_pixels: int) -> int:
     """Number of pixels, by the header alone.  Raises as :func:`decode` does."""
-    with _translated(max_pixels), _open(data) as image:
+    with _translated(max_pixels), _open(_prepared(data)) as image:
         _check_size(image.width, image.height, max_pixels)
         return image.width * image.height
 
@@ -111,11 +99,15 @@ def _translated(max_pixels: int) -> Iterator[None]:
         raise BrokenPicture("The picture is broken or cut off.") from error
 
 
-def _open(data: bytes) -> Image.Image:
+def _prepared(data: bytes) -> bytes:
     if not data:
         raise BrokenPicture("The file is empty.")
+    return prepared(data)
+
+
+def _open(data: bytes) -> Image.Image:
     try:
-        return Image.open(BytesIO(prepared(data)), formats=tuple(_FORMATS))
+        return Image.open(BytesIO(data), formats=tuple(_FORMATS))
     except UnidentifiedImageError as error:
         if _claims_a_format(data[:16]):
             raise BrokenPicture("The picture is broken or cut off.") from error
@@ -138,24 +130,38 @@ def _check_size(width: int, height: int, max_pixels: int) -> None:
         )
 
 
-def _read(image: Image.Image) -> Photo:
+def _read(image: Image.Image, data: bytes) -> Photo:
     file_format = _FORMATS[image.format or ""]
     if image.mode == "F":
         raise UnsupportedPicture("Pictures of floating-point numbers are not read.")
-    icc_profile = None if image.mode in _NOT_SCREENS else _profile(image)
+    deep, profile = has_deep_colours(image), _profile(image)
     if isinstance(image, TiffImagePlugin.TiffImageFile):
-        exif = _tiff_exif(image)
-        _reduce_exif_to_orientation(image)
+        metadata = read_metadata(image)
+        reduce_to_orientation(image)
         image.load()  # this turns it upright, too
     else:
-        image.load()  # a PNG's EXIF may come after its pixels
-        exif = _exif(image)
-        image = _upright(image, exif)
+        image.load()
+        metadata = read_metadata(image)
+        if metadata.orientation in _UPRIGHT:
+            image = image.transpose(_UPRIGHT[metadata.orientation])
+    if image.mode in _NOT_SCREENS:
+        image, profile = to_srgb(image, profile), None
+    turn = 1 if file_format == "tiff" else metadata.orientation  # OpenCV turns TIFFs itself, too
+    levels = read_deep(data, turn, np.asarray(image)) if deep else None
+    pixels, alpha, grey = _split(image) if levels is None else _split_deep(levels, image)
+    # Pillow has grey with alpha as colours where it is deep
+    grey = grey or (deep and file_format == "png" and data[_PNG_COLOURS] == _PNG_GREY_ALPHA)
     return Photo(
-        *_split(image),
+        pixels,
+        alpha,
+        grey,
         file_format=file_format,
-        exif=_kept(exif, of_a_tiff=file_format == "tiff"),
-        icc_profile=icc_profile,
+        exif=metadata.exif,
+        icc_profile=profile,
+        xmp=metadata.xmp,
+        iptc=metadata.iptc,
+        dpi=metadata.dpi,
+        lossless=file_format == "webp" and is_lossless_webp(data),
     )
 
 
@@ -170,72 +176,7 @@ def _profile(image: Image.Image) -> bytes | None:
     return profile
 
 
-def _exif(image: Image.Image) -> Image.Exif:
-    """EXIF, and an orientation that only XMP tells."""
-    try:
-        if not is_modest(image.info.get("exif", b"")):
-            log.info("EXIF out of all proportion dropped")
-            return Image.Exif()
-        return image.getexif()
-    except Exception as error:  # noqa: BLE001  (the same: a broken tag must not cost the photo)
-        log.info("unreadable EXIF: %s: %s", type(error).__name__, error)
-        return Image.Exif()
-
-
-def _tiff_exif(image: TiffImagePlugin.TiffImageFile) -> Image.Exif:
-    """From the file, for the picture would forget its directories when it is loaded."""
-    exif = Image.Exif()
-    try:
-        data = image.fp.getvalue() if isinstance(image.fp, BytesIO) else b""
-        if is_modest(data):
-            exif.bigtiff = data[2] == 43
-            exif.endian = "<" if image.tag_v2.prefix == b"II" else ">"
-            exif.load_from_fp(BytesIO(data), image.tag_v2.offset)
-        return exif
-    except Exception as error:  # noqa: BLE001  (likewise)
-        log.info("unreadable EXIF: %s: %s", type(error).__name__, error)
-        return Image.Exif()
-
-
-def _reduce_exif_to_orientation(image: TiffImagePlugin.TiffImageFile) -> None:
-    """Loading a TIFF, Pillow reads all its EXIF and XMP, and any fault there costs the photo."""
-    exif = Image.Exif()
-    orientation = image.tag_v2.get(_ORIENTATION)
-    if orientation in _UPRIGHT:
-        exif[_ORIENTATION] = int(orientation)
-    image.info["exif"] = exif.tobytes()
-    image.info.pop("xmp", None)
-
-
-def _upright(image: Image.Image, exif: Image.Exif) -> Image.Image:
-    """The picture as it is meant to be seen."""
-    try:
-        orientation = exif.get(_ORIENTATION)
-        return image.transpose(_UPRIGHT[orientation]) if orientation in _UPRIGHT else image
-    except Exception as error:  # noqa: BLE001  (likewise)
-        log.info("unreadable orientation: %s: %s", type(error).__name__, error)
-        return image
-
-
-def _kept(read: Image.Exif, *, of_a_tiff: bool) -> bytes:
-    """EXIF without the orientation, and without what describes the file instead of the photo."""
-    try:
-        kept = Image.Exif()
-        for tag in read:  # a tag that is not kept is not read, either: it may be long
-            if tag in _OF_THE_PHOTO or (not of_a_tiff and tag not in _OF_THE_FILE):
-                kept[tag] = read[tag]
-        for ifd in _IFDS:
-            values = {tag: v for tag, v in read.get_ifd(ifd).items() if tag not in _OF_THE_FILE}
-            if values:
-                kept.get_ifd(ifd).update(values)
-        written = kept.tobytes()
-        return written if len(written) > len(Image.Exif().tobytes()) else b""
-    except Exception as error:  # noqa: BLE001  (likewise)
-        log.info("unreadable EXIF dropped: %s: %s", type(error).__name__, error)
-        return b""
-
-
-def _split(image: Image.Image) -> tuple[Pixels, Pixels | None, bool]:
+def _split(image: Image.Image) -> tuple[Levels, Map | None, bool]:
     """RGB (H, W, 3), alpha (H, W) or None, and whether the picture is grey."""
     if image.mode in _DEEP_GREY:
         return _deep_grey(image)
@@ -246,7 +187,15 @@ def _split(image: Image.Image) -> tuple[Pixels, Pixels | None, bool]:
     return np.array(image.convert("RGB")), None, grey
 
 
-def _deep_grey(image: Image.Image) -> tuple[Pixels, None, bool]:
-    levels = np.asarray(image, dtype=np.float32) / 257  # 65535 -> 255
-    grey = np.clip(np.rint(levels), 0, 255).astype(np.uint8)
-    return np.repeat(grey[..., None], 3, axis=2), None, True
+def _deep_grey(image: Image.Image) -> tuple[Levels, Map | None, bool]:
+    levels = np.clip(np.asarray(image), 0, _DEEPEST).astype(np.uint16)
+    key = image.info.get("transparency")
+    alpha = np.where(levels == key, 0, _DEEPEST).astype(np.uint16) if isinstance(key, int) else None
+    return np.repeat(levels[..., None], 3, axis=2), alpha, True
+
+
+def _split_deep(levels: Deep, image: Image.Image) -> tuple[Levels, Map | None, bool]:
+    """Likewise of RGB or RGBA levels; the fourth channel may mean nothing, too."""
+    transparent = image.has_transparency_data and levels.shape[2] == 4
+    alpha = levels[..., 3].copy() if transparent else None
+    return np.ascontiguousarray(levels[..., :3]), alpha, False

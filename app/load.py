@@ -10,13 +10,14 @@ import numpy as np
 import torch
 from torch import nn
 
-from app.decode import ignore_pillows_warnings
+from app.decode import quieten_readers
 from app.detect import detect, load_detector
 from app.engines.build import build
 from app.engines.cache import EngineCache
-from app.engines.candidates import REFERENCE, Candidate, candidates, choose
+from app.engines.candidates import REFERENCE, Candidate, candidates, choose, has_bfloat16
 from app.engines.engine import Crops, Engine, EngineError
 from app.restore import Restorer
+from app.retinaface import InBfloat16
 from app.settings import Settings
 from model.checkpoints import DETECTOR_MOBILENET, DETECTOR_RESNET50, CheckpointError
 from model.hub import Resolved, find, resolve
@@ -47,7 +48,7 @@ def load(settings: Settings) -> Loaded:
 
     Raises ValueError (CheckpointError, WeightsError, DetectorError, DeviceError, EngineError).
     """
-    ignore_pillows_warnings()
+    quieten_readers()
     device = choose_device(settings.device)
     resolved = resolve(settings.model, settings.weights_dir, settings.cache_dir)
     engine, prepared = _load_engine(resolved, device, settings)
@@ -58,7 +59,7 @@ def load(settings: Settings) -> Loaded:
         landmark_template(resolved.template, engine.size),
     )
     log.info("model %s from %s (licence: %s)", resolved.name, resolved.path, resolved.licence)
-    detector = find_detector(settings).to(device)
+    detector = find_detector(settings, device)
     max_wait_ms = settings.max_wait_ms
     if max_wait_ms is None:
         max_wait_ms = 0.0 if device.type == "cpu" else 5.0
@@ -110,16 +111,19 @@ def _seconds(restorer: Restorer, crops: Crops) -> float:
     return time.perf_counter() - start
 
 
-def find_detector(settings: Settings) -> nn.Module:
+def find_detector(settings: Settings, device: torch.device) -> nn.Module:
     """RetinaFace with ResNet-50 where it lies beside the official weights, else the bundled one.
 
+    In bfloat16 where the device has it, and no other precision was asked for.
     Raises ValueError (CheckpointError, DetectorError).
     """
     for weights in (DETECTOR_RESNET50, DETECTOR_MOBILENET):
         path = find(weights, settings.weights_dir, settings.cache_dir)
         if path is not None:
             log.info("detector from %s", path)
-            return load_detector(path)
+            detector = load_detector(path).to(device)
+            quick = settings.precision in ("auto", "bf16") and has_bfloat16(device)
+            return InBfloat16(detector) if quick else detector
     raise CheckpointError(f"{DETECTOR_MOBILENET.file_name} is not in {settings.weights_dir}")
 
 

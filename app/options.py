@@ -30,4 +30,6 @@ class EnhanceOptions(BaseModel):
     format: OutputFormat = Field("same", description="format of the output")
     quality: int = Field(95, ge=1, le=100, description="for JPEG and WebP")
     require_face: bool = Field(False, description="no face found is an error")
-    strip_metadata: bool = Field(False, description="drop EXIF (never the colour profile)")
+    strip_metadata: bool = Field(
+        False, description="drop EXIF, XMP and IPTC (never the colour profile)"
+    )

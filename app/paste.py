@@ -10,9 +10,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from app.align import AlignedFace, Matrix, bounds, invert, warp
-from app.photo import Pixels
+from app.photo import Levels
 
 FloatMap = NDArray[np.float32]
+_DEPTHS = {np.dtype(np.uint8): cv2.CV_8U, np.dtype(np.uint16): cv2.CV_16U}
 
 _INSET = 36 / 512
 _SIGMA = 13 / 512
@@ -22,18 +23,18 @@ _DOMINANCE = (
 
 
 def paste(
-    photo: Pixels,
+    photo: Levels,
     faces: Sequence[AlignedFace],
     *,
     scale: int = 1,
     strength: float = 1.0,
-) -> Pixels:
+) -> Levels:
     """Blend each face's ``crop`` into a copy of the photo, where its ``matrix`` says.
 
-    The matrices belong to a photo ``scale`` times smaller.  Pixels outside of the faces' masks are
-    those of the photo.  Where masks overlap, the higher one says how much of the photo is replaced,
-    and each face weighs in by how near the pixel is to its middle, so that no seam lies between
-    neighbours.
+    The crops have the photo's depth and colours; the matrices belong to a photo ``scale`` times
+    smaller.  Pixels outside of the faces' masks are those of the photo.  Where masks overlap, the
+    higher one says how much of the photo is replaced, and each face weighs in by how near the pixel
+    is to its middle, so that no seam lies between neighbours.
     """
     height, width = photo.shape[:2]
     # untouched pages of zeros cost nothing, so full-size maps are cheap
@@ -62,23 +63,24 @@ def paste(
     return result
 
 
-def replace_whole(photo: Pixels, crop: Pixels, *, strength: float = 1.0) -> Pixels:
+def replace_whole(photo: Levels, crop: Levels, *, strength: float = 1.0) -> Levels:
     """Blend a square photo with the restored crop that shows all of it (aligned pictures)."""
     side = photo.shape[0]
     flags = cv2.INTER_CUBIC if side > crop.shape[0] else cv2.INTER_AREA
     resized = cv2.resize(crop, (side, side), interpolation=flags)
-    return np.asarray(cv2.addWeighted(photo, 1 - strength, resized, strength, 0), dtype=np.uint8)
+    blended = cv2.addWeighted(photo, 1 - strength, resized, strength, 0)
+    return np.asarray(blended, dtype=photo.dtype)
 
 
-def _blend(photo: Pixels, total: FloatMap, weight: FloatMap, cover: FloatMap) -> Pixels:
-    """Blend: photo * (1 - cover) + total / weight * cover, rounded.
+def _blend(photo: Levels, total: FloatMap, weight: FloatMap, cover: FloatMap) -> Levels:
+    """Blend: photo + (total / weight - photo) * cover, rounded; to the bit the photo at cover 0.
 
     OpenCV throughout: numpy is slow where a (H, W, 1) map meets (H, W, 3) pixels.
     """
-    original = photo.astype(np.float32)
     faces = cv2.divide(total, _per_channel(np.maximum(weight, np.float32(1e-6))))
-    blended = cv2.blendLinear(original, faces, 1 - cover, cover)
-    return np.asarray(cv2.convertScaleAbs(blended), dtype=np.uint8)
+    change = cv2.subtract(faces, photo, dst=faces, dtype=cv2.CV_32F)
+    change = cv2.multiply(change, _per_channel(cover), dst=change)
+    return np.asarray(cv2.add(photo, change, dtype=_DEPTHS[photo.dtype]), photo.dtype)
 
 
 def _per_channel(values: FloatMap) -> FloatMap:

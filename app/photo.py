@@ -3,28 +3,45 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 Pixels = NDArray[np.uint8]
-"""(H, W, 3) RGB, 0 to 255."""
+"""(H, W, 3) RGB, 0 to 255.  What the networks see is sRGB."""
 
-FileFormat = Literal["jpeg", "png", "webp", "bmp", "tiff"]
+Levels = NDArray[Any]
+"""(H, W, 3) RGB in a photo's own colour space and depth: uint8, or uint16 of the whole range."""
+
+Map = NDArray[Any]
+"""(H, W), of the same depths."""
+
+FileFormat = Literal["jpeg", "png", "webp", "bmp", "tiff", "heic"]
 
 
 @dataclass(frozen=True)
 class Photo:
-    pixels: Pixels
+    pixels: Levels
     """Upright: the EXIF orientation is applied."""
-    alpha: NDArray[np.uint8] | None
-    """(H, W), or None for an opaque photo."""
+    alpha: Map | None
+    """As deep as the pixels, or None for an opaque photo."""
     grey: bool
+    """The three channels are the same."""
     file_format: FileFormat
     exif: bytes
     """Without the orientation; empty if there was none, or it could not be read."""
     icc_profile: bytes | None
+    """Of the pixels' colour space; None for sRGB, or what is taken for it."""
+    xmp: bytes = b""
+    """Upright, too."""
+    iptc: bytes = b""
+    """The records (IIM) alone."""
+    dpi: tuple[float, float] | None = None
+    """Pixels an inch, across and down."""
+    lossless: bool = False
+    """Of a format that may be either, WebP."""
 
     @property
     def width(self) -> int:
@@ -33,3 +50,17 @@ class Photo:
     @property
     def height(self) -> int:
         return int(self.pixels.shape[0])
+
+
+def is_deep(levels: Levels) -> bool:
+    """Whether these are 16 bits a channel."""
+    return bool(levels.dtype == np.uint16)
+
+
+def eight_bits(levels: Levels) -> NDArray[np.uint8]:
+    """Of any shape, rounded to 0 to 255; itself where it is so already."""
+    if not is_deep(levels):
+        return np.asarray(levels, dtype=np.uint8)
+    # OpenCV wants three dimensions at most, and makes one of a single channel
+    scaled = cv2.convertScaleAbs(levels, alpha=1 / 257)
+    return np.asarray(scaled, dtype=np.uint8).reshape(levels.shape)

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 from app.align import AlignedFace, align, rescaled
+from app.colour import colours_of
 from app.deadline import NEVER, Deadline
 from app.decode import decode, measure
 from app.detect import Face, detect
@@ -20,7 +21,7 @@ from app.encode import EncodedPicture, check_encodable, encode, output_format
 from app.errors import NoFace, NotSquare
 from app.options import EnhanceOptions, FaceChoice
 from app.paste import paste, replace_whole
-from app.photo import Photo, Pixels
+from app.photo import Photo, Pixels, eight_bits
 from app.restore import Restorer
 from app.settings import Limits
 
@@ -56,12 +57,10 @@ class FoundFaces:
     photo: Photo
     reports: tuple[FaceReport, ...]
     aligned: tuple[AlignedFace, ...]
-    """Those to restore."""
+    """Those to restore, in the photo's own colours."""
+    crops: list[Pixels]
+    """The same in sRGB, as the network is to see them."""
     timings: Timings
-
-    @property
-    def crops(self) -> list[Pixels]:
-        return [face.crop for face in self.aligned]
 
 
 @dataclass(frozen=True)
@@ -109,7 +108,10 @@ def find(
         faces = [_whole_picture(photo, restorer)]
     else:
         (faces,) = detect(
-            detector, [photo.pixels], threshold=limits.detection_threshold, min_face=limits.min_face
+            detector,
+            [eight_bits(photo.pixels)],
+            threshold=limits.detection_threshold,
+            min_face=limits.min_face,
         )
     if not faces and options.require_face:
         raise NoFace("No face was found in the picture.")
@@ -120,8 +122,10 @@ def find(
         for report in reports
         if report.restored
     )
+    colours = colours_of(photo)
+    crops = [colours.shown(face.crop) for face in aligned]
     timings = Timings(decode=decoded - start, detect=time.perf_counter() - decoded)
-    return FoundFaces(restorer.name, photo, reports, aligned, timings)
+    return FoundFaces(restorer.name, photo, reports, aligned, crops, timings)
 
 
 def finish(
@@ -136,10 +140,14 @@ def finish(
     """
     deadline.check()
     start = time.perf_counter()
-    faces = [replace(face, crop=crop) for face, crop in zip(found.aligned, restored, strict=True)]
+    colours = colours_of(found.photo)
+    faces = [
+        replace(face, crop=colours.brought_back(crop, face.crop))
+        for face, crop in zip(found.aligned, restored, strict=True)
+    ]
     photo = upscaled(found.photo, options.upscale)
     if options.aligned:
-        pixels = replace_whole(photo.pixels, restored[0], strength=options.strength)
+        pixels = replace_whole(photo.pixels, faces[0].crop, strength=options.strength)
     else:
         pixels = paste(photo.pixels, faces, scale=options.upscale, strength=options.strength)
     deadline.check()
@@ -168,8 +176,9 @@ def upscaled(photo: Photo, scale: int) -> Photo:
     pixels = cv2.resize(photo.pixels, size, interpolation=cv2.INTER_CUBIC)
     alpha = photo.alpha
     if alpha is not None:
-        alpha = np.asarray(cv2.resize(alpha, size, interpolation=cv2.INTER_LINEAR), dtype=np.uint8)
-    return replace(photo, pixels=np.asarray(pixels, dtype=np.uint8), alpha=alpha)
+        resized = cv2.resize(alpha, size, interpolation=cv2.INTER_LINEAR)
+        alpha = np.asarray(resized, dtype=alpha.dtype)
+    return replace(photo, pixels=np.asarray(pixels, dtype=photo.pixels.dtype), alpha=alpha)
 
 
 def _whole_picture(photo: Photo, restorer: Restorer) -> Face:

@@ -2,7 +2,7 @@
 
 Whatever is read costs time and memory, most of all in loops of Python over chunks that a hostile
 file holds by the million, or that inflate a thousandfold.  What matters of a file are its pixels,
-EXIF, orientation and colour profile; comments, thumbnails and further pictures are left out unread.
+metadata and colour profile; comments, thumbnails and further pictures are left out unread.
 """
 
 from __future__ import annotations
@@ -29,6 +29,7 @@ MOST_TABLES = 2**20
 """Bytes of a JPEG's tables and headers."""
 MOST_RUN_LENGTH_PIXELS = 2**21
 """Of a BMP whose run lengths Pillow decodes in Python."""
+_FRAME_HEADER = 16  # bytes, of a frame of a WebP
 _TIFF = {b"II*\0", b"MM\0*", b"II+\0", b"MM\0+", b"II\0*", b"MM*\0"}
 
 
@@ -51,7 +52,7 @@ _NOT_FILL = re.compile(rb"[^\xff]")
 _AFTER_SCAN = re.compile(rb"\xff[^\x00\xff\xd0-\xd7]")
 _ALONE = {0x00, 0x01, *range(0xD0, 0xDA)}  # markers without a segment; stray ones are skipped
 _SOS, _EOI, _COMMENT = 0xDA, 0xD9, 0xFE
-_APP0, _APP1, _APP2, _APP14, _APP15 = 0xE0, 0xE1, 0xE2, 0xEE, 0xEF
+_APP0, _APP1, _APP2, _APP13, _APP14, _APP15 = 0xE0, 0xE1, 0xE2, 0xED, 0xEE, 0xEF
 _BEFORE_PROFILE = 14  # bytes of a segment: its name, which piece it is, and of how many
 _XMP = b"http://ns.adobe.com/xap/1.0/\0"
 
@@ -63,7 +64,7 @@ def _jpeg(data: bytes) -> bytes:
     """
     kept: list[bytes] = []
     exif: list[bytes] = []
-    tables, profile, at = 0, 0, 2
+    tables, profile, captions, at = 0, 0, 0, 2
     for _ in range(MOST_PARTS):
         marker, start = _next_marker(data, at)
         if marker in _ALONE:
@@ -81,6 +82,10 @@ def _jpeg(data: bytes) -> bytes:
             profile += len(payload)
             if profile <= MOST_PROFILE + 255 * _BEFORE_PROFILE and len(payload) > _BEFORE_PROFILE:
                 kept.append(segment)  # one piece too few, and Pillow drops all
+        elif marker == _APP13 and payload.startswith(b"Photoshop 3.0\0"):  # IPTC is in there
+            captions += len(payload)
+            if captions <= MOST_TEXT:
+                kept.append(segment)
         elif _matters(marker, payload):
             tables += len(segment)
             kept.append(segment)
@@ -140,6 +145,8 @@ def _check_scans(data: bytes, at: int) -> None:
 
 _PIXELS = {b"IHDR", b"PLTE", b"tRNS", b"IDAT", b"IEND"}
 _TEXTS = {b"tEXt", b"zTXt", b"iTXt"}
+_TEXT_NAME = 21  # bytes that tell the wanted ones apart
+_RAW_PROFILES = (b"Raw profile type exif\0", b"Raw profile type iptc\0")
 
 
 def _png(data: bytes) -> bytes:
@@ -152,9 +159,11 @@ def _png(data: bytes) -> bytes:
         kind, end = data[at + 4 : at + 8], at + 12 + length
         if kind in _PIXELS:
             kept.append(data[at:end])
-        elif end <= len(data) and kind not in seen and _is_wanted(kind, data[at + 4 : end]):
-            seen.add(kind)
-            kept.append(data[at:end])
+        elif end <= len(data):
+            name = data[at + 4 : at + 8 + _TEXT_NAME] if kind in _TEXTS else kind
+            if name not in seen and _is_wanted(kind, data[at + 4 : end]):
+                seen.add(name)
+                kept.append(data[at:end])
         at = end
         if kind == b"IEND":
             return b"".join(kept)
@@ -168,7 +177,9 @@ def _is_wanted(kind: bytes, chunk: bytes) -> bool:
         wanted = is_modest(payload)
     elif kind == b"iCCP":
         wanted = _inflates_to(_after_names(payload, 1)[1:], MOST_PROFILE)
-    elif kind in _TEXTS and payload.startswith(b"Raw profile type exif\0"):
+    elif kind == b"pHYs":
+        wanted = len(payload) == 9
+    elif kind in _TEXTS and payload.startswith(_RAW_PROFILES):
         # two digits for a byte, and a tenth of a byte for a number: modest by its length
         rest = _after_names(payload, 1)
         wanted = len(rest) <= MOST_TEXT and (kind != b"zTXt" or _inflates_to(rest[1:], MOST_TEXT))
@@ -194,6 +205,21 @@ def _inflates_to(packed: bytes, most: int) -> bool:
         return len(inflater.decompress(packed, most + 1)) <= most and inflater.eof
     except zlib.error:
         return False
+
+
+# --- WebP
+
+
+def is_lossless_webp(data: bytes) -> bool:
+    """Whether the first frame is: by the first chunk of pixels, after those that tell of it."""
+    at = 12
+    for _ in range(MOST_PARTS):
+        kind = data[at : at + 4]
+        if kind in (b"VP8L", b"VP8 ") or len(kind) < 4:
+            return kind == b"VP8L"
+        length = int.from_bytes(data[at + 4 : at + 8], "little")
+        at += 8 + (_FRAME_HEADER if kind == b"ANMF" else length + length % 2)
+    return False
 
 
 # --- BMP

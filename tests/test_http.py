@@ -138,7 +138,7 @@ def test_one_pixel_and_odd_kinds_of_pictures(server: Server, astronaut: NDArray[
         assert result.size == kind.size, name
         assert result.mode == {
             "grey": "L",
-            "16 bits": "L",
+            "16 bits": "I;16",
             "bilevel": "L",
             "transparent": "RGBA",
         }.get(name, "RGB"), name

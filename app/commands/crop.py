@@ -58,24 +58,26 @@ class _Faces:
     """The loaded detector, and what is asked of a face."""
 
     def __init__(self, settings: Settings, size: int, enlarge: float) -> None:
-        from app.decode import ignore_pillows_warnings  # noqa: PLC0415  (PyTorch takes seconds)
+        from app.decode import quieten_readers  # noqa: PLC0415  (PyTorch takes seconds)
         from app.load import choose_device, find_detector  # noqa: PLC0415
         from model.templates import landmark_template  # noqa: PLC0415
 
-        ignore_pillows_warnings()
+        quieten_readers()
         self.settings = settings
         self.size = size
         self.enlarge = enlarge
-        self.detector = find_detector(settings).to(choose_device(settings.device))
+        self.detector = find_detector(settings, choose_device(settings.device))
         self.template = landmark_template("gpen", size)
 
     def write(self, photo: Path, target: Path) -> int:
         """Write ``target``'s name with _0, _1, ... for each face.  Raises ServiceError, OSError."""
         from app.align import align  # noqa: PLC0415
+        from app.colour import colours_of  # noqa: PLC0415
         from app.decode import decode  # noqa: PLC0415
         from app.detect import detect  # noqa: PLC0415
 
-        pixels = decode(photo.read_bytes(), self.settings.max_pixels).pixels
+        whole = decode(photo.read_bytes(), self.settings.max_pixels)
+        pixels = colours_of(whole).shown(whole.pixels)
         (found,) = detect(
             self.detector,
             [pixels],

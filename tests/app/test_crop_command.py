@@ -4,6 +4,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from numpy.typing import NDArray
 from PIL import Image
 
@@ -41,7 +42,9 @@ def test_faces_lie_where_training_wants_them(
     for path in written:
         face = decode((out / path).read_bytes(), 10**6).pixels
         assert face.shape == (128, 128, 3)
-        (found,) = detect(find_detector(Settings()), [face], threshold=0.9, min_face=20)[0]
+        (found,) = detect(
+            find_detector(Settings(), torch.device("cpu")), [face], threshold=0.9, min_face=20
+        )[0]
         assert np.abs(found.landmarks - template).max() < 4
 
 

@@ -9,7 +9,7 @@ from PIL import ExifTags, Image
 
 from app.decode import decode
 from app.errors import BrokenPicture, TooLarge, UnsupportedPicture
-from app.photo import Photo
+from app.photo import Photo, eight_bits
 from tests.pictures import png_of
 
 LIMIT = 40_000_000
@@ -71,11 +71,12 @@ def test_bilevel() -> None:
     assert set(np.unique(photo.pixels)) == {0, 255}
 
 
-def test_sixteen_bits_are_scaled_not_clipped() -> None:
+def test_sixteen_bits_are_kept() -> None:
     levels = np.linspace(0, 65535, 256, dtype=np.uint16).reshape(16, 16)
     photo = decode(encoded(Image.fromarray(levels), "PNG"), LIMIT)
     assert photo.grey
-    np.testing.assert_array_equal(photo.pixels[..., 0].ravel(), np.arange(256))
+    np.testing.assert_array_equal(photo.pixels[..., 0], levels)
+    np.testing.assert_array_equal(eight_bits(photo.pixels)[..., 0].ravel(), np.arange(256))
 
 
 def test_palette() -> None:

@@ -107,3 +107,26 @@ def test_exif_that_jpeg_has_no_room_for_is_dropped() -> None:
     assert not jpeg.getexif()
     png = decoded(encode(photo, "png", 90, strip_metadata=False).data)
     assert len(png.getexif()[0x010E]) == 70_000
+
+
+def test_a_lossless_webp_stays_one_unless_webp_is_asked_for() -> None:
+    alpha = RNG.integers(0, 2, (16, 24), dtype=np.uint8) * 255  # colours below nothing count, too
+    photo = replace(PHOTO, file_format="webp", lossless=True, alpha=alpha)
+    kept = np.asarray(decoded(encode(photo, "same", 50, strip_metadata=True).data))
+    np.testing.assert_array_equal(kept, np.dstack([PHOTO.pixels, alpha]))
+    asked = np.asarray(decoded(encode(photo, "webp", 50, strip_metadata=True).data))
+    assert (asked[..., :3] != PHOTO.pixels).any()
+
+
+@pytest.mark.parametrize("file_format", ["jpeg", "png"])
+def test_dots_an_inch_are_no_private_matter(file_format: Literal["jpeg", "png"]) -> None:
+    photo = replace(PHOTO, dpi=(300.0, 150.0))
+    image = decoded(encode(photo, file_format, 90, strip_metadata=True).data)
+    assert [round(value) for value in image.info["dpi"]] == [300, 150]
+
+
+def test_xmp_that_jpeg_has_no_room_for_is_dropped() -> None:
+    photo = replace(PHOTO, xmp=b"x" * 65_505)
+    assert "xmp" not in decoded(encode(photo, "jpeg", 90, strip_metadata=False).data).info
+    fits = replace(PHOTO, xmp=b"x" * 65_504)
+    assert decoded(encode(fits, "jpeg", 90, strip_metadata=False).data).info["xmp"] == fits.xmp

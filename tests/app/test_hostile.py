@@ -13,7 +13,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from hypothesis.configuration import set_hypothesis_home_dir
 
-from app.decode import ignore_pillows_warnings
+from app.decode import quieten_readers
 from tests.conftest import REPOSITORY
 from tests.hostile import HostileFile, corpus, jpeg, png
 from tests.hostile.made import directory, encoded, picture
@@ -44,7 +44,7 @@ MAGIC = [
 @pytest.fixture(autouse=True)
 def _as_in_the_service() -> None:
     """All but Pillow's warnings remain errors."""
-    ignore_pillows_warnings()
+    quieten_readers()
 
 
 @pytest.mark.parametrize("file", corpus(), ids=lambda file: file.name)

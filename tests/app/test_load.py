@@ -6,7 +6,8 @@ from app.engines.build import prepare
 from app.engines.cache import EngineCache
 from app.engines.candidates import Measurement, candidates
 from app.engines.engine import EngineError
-from app.load import load
+from app.load import find_detector, load
+from app.retinaface import InBfloat16
 from app.settings import Settings
 from tests.app.engines.conftest import save_small_generator
 
@@ -81,3 +82,11 @@ def test_what_failed_here_is_told_of(settings, cache):
     cache.keep([Measurement(engine="torch", precision="fp32", milliseconds=1, psnr=99)])
     with pytest.raises(EngineError, match="engine openvino with precision auto failed"):
         load(settings("openvino"))
+
+
+@pytest.mark.parametrize("there", [True, False])
+@pytest.mark.parametrize("precision", ["auto", "bf16", "fp32", "fp16"])
+def test_the_detector_is_quick_where_it_may_be(settings, monkeypatch, precision, there):
+    monkeypatch.setattr("app.load.has_bfloat16", lambda _: there)
+    detector = find_detector(settings(precision=precision), CPU)
+    assert isinstance(detector, InBfloat16) == (there and precision in ("auto", "bf16"))

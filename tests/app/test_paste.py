@@ -141,6 +141,39 @@ def test_rounding_not_truncation() -> None:
     assert paste(photo, [face], strength=0.4)[128, 128, 0] == 100
 
 
+def test_a_deep_photo_is_blended_at_full_precision() -> None:
+    """Half of a step of one eighth bit level is there, and outside of the mask is what was."""
+    photo = np.random.default_rng(0).integers(0, 65_536, (700, 800, 3), dtype=np.uint16)
+    photo[100:600, 100:700] = 30_000
+    face = flat_face(landmarks_at(400, 350, 1.0, 0.4), 0)
+    crop = np.full((256, 256, 3), 30_257, np.uint16)
+    result = paste(photo, [AlignedFace(crop, face.matrix)], strength=0.5)
+    assert result.dtype == np.uint16
+    assert result[350, 400, 0] == 30_128  # to even
+    assert len(np.unique(result[100:600, 100:700])) > 60  # of a soft border
+    corners = cv2.transform(
+        np.array([[[-0.5, -0.5], [255.5, -0.5], [255.5, 255.5], [-0.5, 255.5]]]),
+        cv2.invertAffineTransform(face.matrix),
+    )
+    square = np.zeros((700, 800), np.uint8)
+    cv2.fillConvexPoly(square, corners[0].round().astype(np.int32), 1)
+    outside = cv2.dilate(square, np.ones((3, 3), np.uint8)) == 0
+    np.testing.assert_array_equal(result[outside], photo[outside])
+    whole = replace_whole(crop, crop + np.uint16(1000), strength=0.25)
+    assert (whole == 30_507).all()
+
+
+def test_noise_where_the_mask_is_nothing_stays_to_the_bit() -> None:
+    """Within a face's square, too, there are pixels that it does not cover."""
+    photo = np.random.default_rng(0).integers(0, 65_536, (300, 300, 3), dtype=np.uint16)
+    face = flat_face(landmarks_at(150, 150, 0.5), 0)
+    crop = np.full((256, 256, 3), 9, np.uint16)
+    result = paste(photo, [AlignedFace(crop, face.matrix)])
+    corner = np.s_[87:91, 87:91]  # the square starts at 86
+    np.testing.assert_array_equal(result[corner], photo[corner])
+    assert (result[140:160, 140:160] == 9).all()
+
+
 def test_pasting_is_ten_times_faster_than_the_published_helper() -> None:
     """In one run; work on each face's region instead of the whole photo makes the difference."""
     from tests.benchmarks.paste import measure

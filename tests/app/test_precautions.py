@@ -10,7 +10,7 @@ import pytest
 from PIL import ExifTags, Image, TiffImagePlugin
 
 from app import precautions
-from app.decode import decode, ignore_pillows_warnings
+from app.decode import decode, quieten_readers
 from app.errors import BrokenPicture
 from tests.hostile import jpeg, png
 from tests.hostile.jpeg import of_many_scans
@@ -113,7 +113,7 @@ def test_the_pixels_are_those_of_the_whole_file() -> None:
 
 
 def test_warnings_about_broken_files_are_not_kept_for_ever() -> None:
-    ignore_pillows_warnings()
+    quieten_readers()
     for number in range(5):
         name = b"%d\0\0\0" % number
         decode(encoded(picture(), "WEBP", exif=directory([(0x0112, 3, 90 + number, name)])), LIMIT)

@@ -16,7 +16,7 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 
 from app import retinaface
-from app.retinaface import DetectorError, load_detector
+from app.retinaface import DetectorError, InBfloat16, load_detector
 
 from facexlib.detection.retinaface import RetinaFace  # isort: skip
 from facexlib.detection.retinaface_utils import PriorBox, decode, decode_landm  # isort: skip
@@ -81,6 +81,16 @@ def test_outputs_are_decoded_as_by_facexlib(detector, astronaut):
     np.testing.assert_allclose(found.boxes, boxes, atol=0.01)
     landmarks = decode_landm(landmarks[0], prior, [0.1, 0.2])[order] * 256
     np.testing.assert_allclose(found.landmarks.reshape(-1, 10), landmarks, atol=0.01)
+
+
+def test_in_bfloat16_faces_are_where_they_are(detector, astronaut):
+    (exact,) = retinaface.run(detector, [astronaut], 0.9)
+    (quick,) = retinaface.run(InBfloat16(detector), [astronaut], 0.9)
+    assert not np.array_equal(exact.landmarks[0], quick.landmarks[0])
+    eyes = np.linalg.norm(exact.landmarks[0, 0] - exact.landmarks[0, 1])
+    best = exact.landmarks.mean(0) - quick.landmarks.mean(0)
+    assert np.abs(best).max() < 0.02 * eyes
+    assert abs(float(exact.scores.max() - quick.scores.max())) < 0.01
 
 
 def test_candidates_over_the_threshold_only_best_first(detector, astronaut):
