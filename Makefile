@@ -39,6 +39,11 @@ format: .venv/installed
 	$(BIN)/ruff format .
 
 bench: .venv/installed
+	$(BIN)/python -m tests.benchmarks.engine --json build/bench/engine.json
+	$(BIN)/python -m tests.benchmarks.stages --json build/bench/stages.json
+	$(BIN)/python -m tests.benchmarks.service --json build/bench/service.json
+	$(BIN)/python -m tests.benchmarks.start --json build/bench/start.json
+	$(BIN)/python -m tests.benchmarks.plot build/bench/engine.json -o build/bench/bench.png
 	$(BIN)/python -m tests.benchmarks.paste
 	$(BIN)/python -m tests.benchmarks.train_step
 
