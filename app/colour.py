@@ -101,6 +101,9 @@ def _srgb() -> ImageCms.ImageCmsProfile:
 
 
 def _profile(data: bytes) -> ImageCms.ImageCmsProfile:
+    """Raises ValueError for kinds whose parts a small file may repeat until they take gigabytes."""
+    if b"mpet" in data:
+        raise ValueError("it has multi-process elements")
     return ImageCms.ImageCmsProfile(BytesIO(data))
 
 

@@ -23,7 +23,6 @@ from PIL import (  # noqa: F401  (each plug-in registers its format)
 from app.colour import to_srgb
 from app.deep import Deep, has_deep_colours, read_deep
 from app.errors import BrokenPicture, ServiceError, TooLarge, UnsupportedPicture
-from app.heic import register_heic
 from app.metadata import read_metadata, reduce_to_orientation
 from app.photo import FileFormat, Levels, Map, Photo
 from app.precautions import MOST_PROFILE, is_lossless_webp, prepared
@@ -37,8 +36,6 @@ _FORMATS: dict[str, FileFormat] = {
     "BMP": "bmp",
     "TIFF": "tiff",
 }
-if register_heic():
-    _FORMATS["HEIF"] = "heic"
 _UPRIGHT = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
@@ -148,6 +145,8 @@ def _read(image: Image.Image, data: bytes) -> Photo:
         image, profile = to_srgb(image, profile), None
     turn = 1 if file_format == "tiff" else metadata.orientation  # OpenCV turns TIFFs itself, too
     levels = read_deep(data, turn, np.asarray(image)) if deep else None
+    if levels is not None and image.has_transparency_data and levels.shape[2] == 3:
+        levels = None  # of two readings the one that shows through
     pixels, alpha, grey = _split(image) if levels is None else _split_deep(levels, image)
     # Pillow has grey with alpha as colours where it is deep
     grey = grey or (deep and file_format == "png" and data[_PNG_COLOURS] == _PNG_GREY_ALPHA)

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, PngImagePlugin, TiffImagePlugin
 
+from app.directories import is_tiff, is_unambiguous
 from app.errors import UnsupportedPicture
 
 log = logging.getLogger(__name__)
@@ -51,12 +52,17 @@ def read_deep(data: bytes, orientation: int, seen: NDArray[np.uint8]) -> Deep | 
     ``seen`` is Pillow's reading, RGB or RGBA, upright.  OpenCV leaves memory as it was where it
     does not know a layout: nothing that Pillow does not confirm may go out.
     """
+    if is_tiff(data) and not is_unambiguous(data, seen.shape[:2]):
+        log.info("16 bits not read: readers may differ about this directory")
+        return None
     try:
         read = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
     except cv2.error as error:
         log.info("16 bits not read: %s", error)
         return None
     if read is None or read.dtype != np.uint16 or read.ndim != 3 or read.shape[2] not in (3, 4):
+        return None
+    if sorted(read.shape[:2]) != sorted(seen.shape[:2]):
         return None
     turn = _UPRIGHT.get(orientation)
     deep: Deep = read.astype(np.uint16, copy=False)

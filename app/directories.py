@@ -20,6 +20,8 @@ _BYTES_OF_A_KIND = {
 _NUMBER = {
     1: "B", 3: "H", 4: "L", 6: "b", 8: "h", 9: "l", 13: "L", 16: "Q", 17: "q", 18: "Q",
 }  # fmt: skip
+_CLASSIC = {b"II*\0", b"MM\0*"}
+_LAST_CLASSIC = 13  # kind of number
 _OPAQUE = {1, 2, 7}  # read as one string, whatever its length
 _WIDTH, _HEIGHT, _TILE_WIDTH, _TILE_HEIGHT = 256, 257, 322, 323
 _PIECES = {273, 279, 324, 325}  # offsets and byte counts of strips and tiles
@@ -52,10 +54,14 @@ class _Block:
     def first(self) -> int:
         return self._number("Q", 8) if self.big else self._number("L", 4)
 
+    def count(self, offset: int) -> int:
+        """Of the entries that the directory at ``offset`` claims to have."""
+        return self._number("Q" if self.big else "H", offset)
+
     def entries(self, offset: int) -> Iterator[_Entry]:
         """Of the directory at ``offset``, up to where the data ends; one more than the most."""
         layout = struct.Struct(self.order + ("HHQ8s" if self.big else "HHL4s"))
-        count = self._number("Q" if self.big else "H", offset)
+        count = self.count(offset)
         start = offset + (8 if self.big else 2)
         for i in range(min(count, MOST_ENTRIES + 1)):
             at = start + i * layout.size
@@ -119,6 +125,29 @@ def check_first(tiff: bytes) -> None:
     tile = sizes.get(_TILE_WIDTH, 0) * sizes.get(_TILE_HEIGHT, 0)
     if tile > max(ROOMY_TILE, sizes.get(_WIDTH, 0) * sizes.get(_HEIGHT, 0)):
         raise TooLarge("The picture's tiles are far larger than the picture.")
+
+
+def is_tiff(data: bytes) -> bool:
+    return data[:2] in (b"II", b"MM")
+
+
+def is_unambiguous(tiff: bytes, shape: tuple[int, ...]) -> bool:
+    """Whether any reader takes a TIFF's first picture for one of this shape, upright or not.
+
+    Readers differ about headers that are half BigTIFF, about tags that occur twice, and about
+    numbers of kinds that only some know: one would check a small picture, another decode a large
+    one.
+    """
+    if tiff[:4] not in _CLASSIC:
+        return False
+    block = _Block(tiff)
+    entries = list(block.entries(block.first))
+    sizes = [block.number(entry) for entry in entries if entry.tag in (_WIDTH, _HEIGHT)]
+    return (
+        block.count(block.first) == len(entries) == len({entry.tag for entry in entries})
+        and all(entry.kind <= _LAST_CLASSIC for entry in entries)
+        and sorted(sizes) == sorted(shape)
+    )
 
 
 def _numbers(entries: Iterator[_Entry] | list[_Entry]) -> int:

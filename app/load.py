@@ -14,7 +14,7 @@ from app.decode import quieten_readers
 from app.detect import detect, load_detector
 from app.engines.build import build
 from app.engines.cache import EngineCache
-from app.engines.candidates import REFERENCE, Candidate, candidates, choose, has_bfloat16
+from app.engines.candidates import REFERENCE, Candidate, candidates, choose
 from app.engines.engine import Crops, Engine, EngineError
 from app.restore import Restorer
 from app.retinaface import InBfloat16
@@ -66,6 +66,7 @@ def load(settings: Settings) -> Loaded:
     size = restorer.size
     black = np.zeros((1, size, size, 3), np.uint8)
     restorer(black)
+    restorer(np.repeat(black, engine.batch, axis=0))
     seconds_per_face = min(_seconds(restorer, black) for _ in range(3))
     detect(detector, [np.zeros((64, 64, 3), np.uint8)], threshold=0.9, min_face=1)
     return Loaded(
@@ -122,9 +123,16 @@ def find_detector(settings: Settings, device: torch.device) -> nn.Module:
         if path is not None:
             log.info("detector from %s", path)
             detector = load_detector(path).to(device)
-            quick = settings.precision in ("auto", "bf16") and has_bfloat16(device)
+            quick = settings.precision in ("auto", "bf16") and _has_quick_bfloat16(device)
             return InBfloat16(detector) if quick else detector
     raise CheckpointError(f"{DETECTOR_MOBILENET.file_name} is not in {settings.weights_dir}")
+
+
+def _has_quick_bfloat16(device: torch.device) -> bool:
+    """Whether the device has instructions for it; elsewhere PyTorch emulates it, slowly."""
+    if device.type == "cuda":
+        return torch.cuda.get_device_capability(device) >= (8, 0)  # Ampere
+    return torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
 
 
 def choose_device(name: str) -> torch.device:

@@ -18,7 +18,7 @@ Levels = NDArray[Any]
 Map = NDArray[Any]
 """(H, W), of the same depths."""
 
-FileFormat = Literal["jpeg", "png", "webp", "bmp", "tiff", "heic"]
+FileFormat = Literal["jpeg", "png", "webp", "bmp", "tiff"]
 
 
 @dataclass(frozen=True)

@@ -150,7 +150,7 @@ _RAW_PROFILES = (b"Raw profile type exif\0", b"Raw profile type iptc\0")
 
 
 def _png(data: bytes) -> bytes:
-    """Without texts, unknown chunks, and the frames of an animation but the first."""
+    """Without unknown chunks, idle texts, and the frames of an animation but the first."""
     kept, seen, at = [data[:8]], set[bytes](), 8
     for _ in range(MOST_PARTS):
         if at + 8 > len(data):
@@ -160,10 +160,12 @@ def _png(data: bytes) -> bytes:
         if kind in _PIXELS:
             kept.append(data[at:end])
         elif end <= len(data):
-            name = data[at + 4 : at + 8 + _TEXT_NAME] if kind in _TEXTS else kind
-            if name not in seen and _is_wanted(kind, data[at + 4 : end]):
-                seen.add(name)
-                kept.append(data[at:end])
+            name = kind + data[at + 8 : at + 8 + _TEXT_NAME].split(b"\0")[0]
+            name = name if kind in _TEXTS else kind
+            if name not in seen:
+                seen.add(name)  # also if it is refused: looking may mean to inflate it
+                if _is_wanted(kind, data[at + 4 : end]):
+                    kept.append(data[at:end])
         at = end
         if kind == b"IEND":
             return b"".join(kept)

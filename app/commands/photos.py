@@ -13,7 +13,7 @@ from tqdm import tqdm
 
 from app.errors import ServiceError
 
-SUFFIXES = {".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".heic", ".heif"}
+SUFFIXES = {".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff"}
 Item = TypeVar("Item")
 
 

@@ -47,7 +47,7 @@ def candidates(
     precision: Precision | Literal["auto"] = "auto",
 ) -> list[Candidate]:
     """What can run on the device, of what is wanted.  Raises EngineError when that is nothing."""
-    possible = _on_cuda(device) if device.type == "cuda" else _on_cpu(device)
+    possible = _on_cuda() if device.type == "cuda" else _on_cpu()
     wanted = [
         candidate
         for candidate in possible
@@ -59,21 +59,14 @@ def candidates(
     return wanted
 
 
-def has_bfloat16(device: torch.device) -> bool:
-    """Whether the device has instructions for it."""
-    if device.type == "cuda":
-        return bool(torch.cuda.is_bf16_supported())
-    return bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
-
-
-def _on_cuda(device: torch.device) -> list[Candidate]:
-    half: list[Precision] = ["fp16", "bf16"] if has_bfloat16(device) else ["fp16"]
+def _on_cuda() -> list[Candidate]:
+    half: list[Precision] = ["fp16", "bf16"] if torch.cuda.is_bf16_supported() else ["fp16"]
     return [REFERENCE, *(Candidate("torch", precision) for precision in half)]
 
 
-def _on_cpu(device: torch.device) -> list[Candidate]:
+def _on_cpu() -> list[Candidate]:
     found = [REFERENCE]
-    if has_bfloat16(device):
+    if torch.ops.mkldnn._is_mkldnn_bf16_supported():
         found.append(Candidate("torch", "bf16"))
     if find_spec("openvino") is not None:
         from app.engines.openvino_engine import precisions  # noqa: PLC0415

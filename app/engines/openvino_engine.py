@@ -75,8 +75,10 @@ class OpenVinoEngine:
         alone = _compile(model, precision, threads, streams=1)
         self.size = int(alone.input(0).partial_shape[1].get_length())
         self._alone = alone.create_infer_request()
-        several = alone if self.batch == 1 else _compile(model, precision, threads, self.batch)
-        self._several = [several.create_infer_request() for _ in range(self.batch)]
+        self._several: list[openvino.InferRequest] = []
+        if self.batch > 1:
+            several = _compile(model, precision, threads, streams=self.batch)
+            self._several = [several.create_infer_request() for _ in range(self.batch)]
 
     def __call__(self, crops: Crops) -> Crops:
         restored = np.empty_like(crops, order="C")
@@ -95,7 +97,7 @@ class OpenVinoEngine:
 
 
 def side_by_side(threads: int) -> int:
-    """How many faces to restore at once: as many as there are threads, but four or fewer.
+    """How many faces to restore at once: up to four, each by as many threads.
 
     Each takes memory, and threads that are many share the work on one well.
     """

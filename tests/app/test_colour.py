@@ -124,3 +124,12 @@ def test_inks_become_srgb_by_their_profile(file_format: str) -> None:
     assert green > blue + 40  # Lab (76, -47, 16) of its profile, not cyan
     assert np.abs(seen["none"] - [55, 255, 255]).max() < 4
     np.testing.assert_array_equal(seen["broken"], seen["none"])
+
+
+def test_a_profile_whose_parts_may_be_repeated_is_not_read() -> None:
+    """A hundred kilobytes of them took half a gigabyte."""
+    profile = rgb_profile(P3_PRIMARIES)
+    pixels = np.zeros((4, 4, 3), np.uint8)
+    for extra, used in ((b"", True), (b"mpet", False)):
+        photo = Photo(pixels, None, False, "png", b"", profile + extra)
+        assert (colours_of(photo).transforms is not None) == used

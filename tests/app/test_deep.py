@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import struct
 from io import BytesIO
 from typing import Any
 
@@ -13,6 +14,7 @@ from numpy.typing import NDArray
 
 from app.decode import decode
 from app.deep_png import deep_png
+from app.directories import is_unambiguous
 from app.errors import BrokenPicture, UnsupportedPicture
 from tests.hostile import png
 from tests.hostile.made import directory
@@ -110,3 +112,45 @@ def test_a_png_of_ours_is_smaller_than_its_levels() -> None:
     """Rows are filtered: without it, the lower byte of a ramp is noise to zlib."""
     ramp = np.repeat(np.arange(0, 60_000, 117, dtype=np.uint16)[None], 200, axis=0)[..., None]
     assert len(deep_png(ramp)) < ramp.nbytes / 50
+
+
+def with_entries(tiff_file: bytes, *entries: bytes) -> bytes:
+    """A classic TIFF, little endian, whose directory has these before its own."""
+    (start,) = struct.unpack_from("<L", tiff_file, 4)
+    (count,) = struct.unpack_from("<H", tiff_file, start)
+    own = tiff_file[start + 2 : start + 2 + 12 * count]
+    made = struct.pack("<H", count + len(entries)) + b"".join(entries) + own + bytes(4)
+    return tiff_file[:4] + struct.pack("<L", len(tiff_file)) + tiff_file[8:] + made
+
+
+@pytest.mark.parametrize(
+    "entries",
+    [
+        [struct.pack("<HHLL", 256, 17, 1, 6000)],  # of a kind that Pillow does not know
+        [struct.pack("<HHLL", 257, 4, 1, 20)],  # a second one, of the same value
+        [struct.pack("<HHLL", 40_000, 18, 1, 0)],
+    ],
+    ids=["another width", "twice", "kind"],
+)
+def test_opencv_is_not_given_what_readers_may_differ_about(
+    entries: list[bytes], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It would decode what it takes for the size, whatever was checked."""
+    plain = tiff(LEVELS)
+    assert decode(with_entries(plain), LIMIT).pixels.dtype == np.uint16
+
+    def unwanted(*_: object) -> None:
+        raise AssertionError("OpenCV was asked")
+
+    monkeypatch.setattr(cv2, "imdecode", unwanted)
+    photo = decode(with_entries(plain, *entries), LIMIT)
+    assert photo.pixels.dtype == np.uint8
+    np.testing.assert_array_equal(photo.pixels, LEVELS >> 8)
+
+
+@pytest.mark.parametrize("head", [b"MM\0+", b"II\0*", b"MM*\0", b"II+\0"])
+def test_headers_that_are_half_something_else_are_ambiguous(head: bytes) -> None:
+    plain = tiff(LEVELS)
+    assert is_unambiguous(plain, (20, 24))
+    assert not is_unambiguous(plain, (20, 25))
+    assert not is_unambiguous(head + plain[4:], (20, 24))

@@ -87,6 +87,6 @@ def test_what_failed_here_is_told_of(settings, cache):
 @pytest.mark.parametrize("there", [True, False])
 @pytest.mark.parametrize("precision", ["auto", "bf16", "fp32", "fp16"])
 def test_the_detector_is_quick_where_it_may_be(settings, monkeypatch, precision, there):
-    monkeypatch.setattr("app.load.has_bfloat16", lambda _: there)
+    monkeypatch.setattr("app.load._has_quick_bfloat16", lambda _: there)
     detector = find_detector(settings(precision=precision), CPU)
     assert isinstance(detector, InBfloat16) == (there and precision in ("auto", "bf16"))

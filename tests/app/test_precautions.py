@@ -119,3 +119,29 @@ def test_warnings_about_broken_files_are_not_kept_for_ever() -> None:
         decode(encoded(picture(), "WEBP", exif=directory([(0x0112, 3, 90 + number, name)])), LIMIT)
     registry = getattr(TiffImagePlugin, "__warningregistry__", {})
     assert [key for key in registry if isinstance(key, tuple)] == []
+
+
+@pytest.mark.parametrize("sound", [True, False])
+def test_only_the_first_text_of_a_name_is_looked_at(
+    sound: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Looking may mean to inflate a megabyte, and a chunk of it takes a thousand bytes."""
+    looked: list[bytes] = []
+
+    def inflates_to(packed: bytes, _: int) -> bool:
+        looked.append(packed)
+        return sound
+
+    monkeypatch.setattr(precautions, "_inflates_to", inflates_to)
+    packed = zlib.compress(b"<x/>")
+    texts = [b"XML:com.adobe.xmp\0\1\0" + bytes([i]) + b"\0\0" + packed for i in range(1, 200)]
+    chunks = b"".join(
+        [
+            *(png.chunk(b"iTXt", text) for text in texts),
+            *[png.chunk(b"iCCP", b"x\0\0" + packed)] * 9,
+        ]
+    )
+    data = png.png()
+    prepared = precautions.prepared(data[:33] + chunks + data[33:])
+    assert len(looked) == 2
+    assert prepared.count(b"iTXt") == prepared.count(b"iCCP") == sound
