@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 from app.align import AlignedFace, align, rescaled
-from app.colour import colours_of
+from app.colour import Colours, colours_of
 from app.deadline import NEVER, Deadline
 from app.decode import decode, measure
 from app.detect import Face, detect
@@ -55,6 +55,8 @@ class FoundFaces:
     model: str
     """Name of the generator that they are aligned for."""
     photo: Photo
+    colours: Colours
+    """Between the photo's and the network's."""
     reports: tuple[FaceReport, ...]
     aligned: tuple[AlignedFace, ...]
     """Those to restore, in the photo's own colours."""
@@ -125,7 +127,7 @@ def find(
     colours = colours_of(photo)
     crops = [colours.shown(face.crop) for face in aligned]
     timings = Timings(decode=decoded - start, detect=time.perf_counter() - decoded)
-    return FoundFaces(restorer.name, photo, reports, aligned, crops, timings)
+    return FoundFaces(restorer.name, photo, colours, reports, aligned, crops, timings)
 
 
 def finish(
@@ -140,9 +142,8 @@ def finish(
     """
     deadline.check()
     start = time.perf_counter()
-    colours = colours_of(found.photo)
     faces = [
-        replace(face, crop=colours.brought_back(crop, face.crop))
+        replace(face, crop=found.colours.brought_back(crop, face.crop))
         for face, crop in zip(found.aligned, restored, strict=True)
     ]
     photo = upscaled(found.photo, options.upscale)

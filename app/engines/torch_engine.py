@@ -9,7 +9,7 @@ from app.engines.engine import Crops, EngineName, Precision
 from app.engines.levels import LevelsToLevels
 from model.networks import FullGenerator
 
-_DTYPES: dict[Precision, torch.dtype] = {
+DTYPES: dict[Precision, torch.dtype] = {
     "fp32": torch.float32,
     "bf16": torch.bfloat16,
     "fp16": torch.float16,
@@ -30,7 +30,7 @@ class TorchEngine:
         # measured on a CPU: a face in a batch of four takes a third longer than one alone
         self.batch = 1 if device.type == "cpu" else 32
         self._device = device
-        self._network = LevelsToLevels(generator, _DTYPES[precision]).eval().to(device)
+        self._network = LevelsToLevels(generator, DTYPES[precision]).eval().to(device)
 
     @torch.inference_mode()
     def __call__(self, crops: Crops) -> Crops:

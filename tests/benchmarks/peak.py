@@ -11,15 +11,11 @@ from torch.nn import functional as F
 from torch.utils.flop_counter import FlopCounterMode
 
 from app.engines.engine import Precision
+from app.engines.torch_engine import DTYPES
 from model.networks import FullGenerator
 from model.networks.folded import FoldedGenerator
 from tests.benchmarks.turns import CALM_S, take_turns
 
-DTYPES: dict[Precision, torch.dtype] = {
-    "fp32": torch.float32,
-    "bf16": torch.bfloat16,
-    "fp16": torch.float16,
-}
 Product = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
 SIDES = (2048, 3072, 4096)
 

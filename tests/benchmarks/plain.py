@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -17,13 +15,7 @@ from app.options import EnhanceOptions
 from app.pipeline import Enhanced, find, finish
 from app.restore import restore_all
 from app.settings import Settings, read_settings
-
-MODEL = "gpen-starter-256"
-
-
-def prepare() -> None:
-    """Have the starter's engines ready, as they are from a service's second start on."""
-    subprocess.run([sys.executable, "-m", "app.cli", "prepare", "--model", MODEL], check=True)
+from tests.soak.scenarios import MODEL
 
 
 @dataclass(frozen=True)

@@ -22,7 +22,7 @@ import numpy as np
 import torch
 
 from tests.benchmarks.photos import portrait
-from tests.benchmarks.plain import MODEL, Plain, prepare, workers
+from tests.benchmarks.plain import Plain, workers
 from tests.benchmarks.report import Machine, add_json, keep, tell
 from tests.benchmarks.turns import take_turns
 from tests.conftest import Server, serving
@@ -30,6 +30,7 @@ from tests.soak.client import Address, Answer, Pool, form
 from tests.soak.figures import Latency, megabytes, table
 from tests.soak.load import closed_loop
 from tests.soak.photos import Photo
+from tests.soak.scenarios import MODEL, prepare
 from tests.soak.watch import processor_seconds, resident_mb
 
 CONCURRENCIES = (1, 2, 8, 32)

@@ -19,9 +19,10 @@ from unittest.mock import patch
 from app import pipeline
 from tests.benchmarks import plain as plain_functions
 from tests.benchmarks.photos import crowd, portrait
-from tests.benchmarks.plain import Plain, prepare
+from tests.benchmarks.plain import Plain
 from tests.benchmarks.report import Machine, add_json, keep, tell
 from tests.soak.figures import table
+from tests.soak.scenarios import prepare
 
 P = ParamSpec("P")
 R = TypeVar("R")

@@ -17,8 +17,8 @@ from contextlib import closing, suppress
 from dataclasses import asdict, dataclass
 from statistics import median
 
-from tests.benchmarks.plain import MODEL, prepare
 from tests.benchmarks.report import Machine, add_json, keep, tell
+from tests.soak.scenarios import MODEL, prepare
 
 PATIENCE_S = 120.0
 _PAUSE_S = 0.01

@@ -5,15 +5,14 @@ from __future__ import annotations
 import argparse
 import json
 import resource
-import subprocess
 import sys
 from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 
 from tests.soak.scenarios import (
-    MODEL,
     Result,
+    prepare,
     run_drain,
     run_half_open,
     run_huge_body,
@@ -28,7 +27,7 @@ def main() -> int:
     options = _parser().parse_args()
     _allow_open_files(_OPEN_FILES)
     if options.url is None:  # else the first minute would be measured with another engine
-        subprocess.run([sys.executable, "-m", "app.cli", "prepare", "--model", MODEL], check=True)
+        prepare()
     scenarios: dict[str, Callable[[], Result]] = {
         "mixed": lambda: run_mixed(options.requests, options.concurrency, options.url, options.pid),
         "overload": lambda: run_overload(options.seconds),

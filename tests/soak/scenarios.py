@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import subprocess
+import sys
 import tempfile
 from collections.abc import Awaitable, Callable
 from dataclasses import Field
@@ -22,6 +24,11 @@ OVERLOAD_DEADLINE_S = 6.0
 HALF_OPEN_DEADLINE_S = 8.0
 DRAIN_S = 5.0
 _TRACES = ("Traceback", "Exception in", "Task exception was never retrieved")
+
+
+def prepare() -> None:
+    """Have the starter's engines ready, as they are from a service's second start on."""
+    subprocess.run([sys.executable, "-m", "app.cli", "prepare", "--model", MODEL], check=True)
 
 
 class Result(Protocol):
