@@ -1,6 +1,7 @@
 import asyncio
 import os
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -52,9 +53,11 @@ def test_ends_with_the_task_that_waits_for_it(settings):
 
 
 def children() -> list[str]:
-    tasks = Path(f"/proc/{os.getpid()}/task")
-    listed = [
-        child for task in tasks.iterdir() for child in (task / "children").read_text().split()
-    ]
-    commands = [Path(f"/proc/{child}/cmdline") for child in listed]
-    return [c for path in commands if path.exists() and "prepare" in (c := path.read_text())]
+    """The command lines of this process's children that prepare; threads and children may end
+    while they are listed."""
+    found = []
+    for task in Path(f"/proc/{os.getpid()}/task").iterdir():
+        with suppress(FileNotFoundError, ProcessLookupError):
+            for child in (task / "children").read_text().split():
+                found.append(Path(f"/proc/{child}/cmdline").read_text())
+    return [command for command in found if "prepare" in command]
