@@ -17,13 +17,18 @@ check-system:
 
 # basicsr has no wheel, and built in isolation it would fetch a second PyTorch: first what it is
 # built with, then the rest without isolation.  Constraints pin every version.
-.venv/installed: pyproject.toml constraints.txt | check-system
+.venv/serving: pyproject.toml constraints.txt | check-system
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
 	$(PIP) install --quiet -c constraints.txt torch numpy cython setuptools wheel
+	$(PIP) install --quiet -c constraints.txt --no-build-isolation -e '.[heic,train]'
+	touch $@
+
+# and what tests and benchmarks need
+.venv/installed: .venv/serving
 	$(PIP) install --quiet -c constraints.txt --no-build-isolation -e '.[dev]'
 	touch $@
 
-serve: .venv/installed
+serve: .venv/serving
 	$(BIN)/gpen serve --port $(PORT)
 
 test: .venv/installed

@@ -66,7 +66,7 @@ def warp(image: Levels, matrix: Matrix, size: tuple[int, int], *, border: int) -
     return np.asarray(
         cv2.warpAffine(
             region,
-            _compose(matrix, invert(to_region)),
+            compose(matrix, invert(to_region)),
             size,
             flags=cv2.INTER_CUBIC if scale > 1 else cv2.INTER_LINEAR,
             borderMode=border,
@@ -91,7 +91,7 @@ def _region(
     shrunk = cv2.resize(part, (width, height), interpolation=cv2.INTER_AREA)
     fx, fy = width / (x1 - x0), height / (y1 - y0)
     to_shrunk = np.array([[fx, 0, fx / 2 - 0.5], [0, fy, fy / 2 - 0.5]])
-    return np.asarray(shrunk), _compose(to_shrunk, to_part)
+    return np.asarray(shrunk), compose(to_shrunk, to_part)
 
 
 def rescaled(points: NDArray[np.floating], scale: float) -> NDArray[np.float64]:
@@ -128,6 +128,6 @@ def invert(matrix: Matrix) -> Matrix:
     return np.asarray(cv2.invertAffineTransform(matrix), dtype=np.float64)
 
 
-def _compose(outer: Matrix, inner: Matrix) -> Matrix:
+def compose(outer: Matrix, inner: Matrix) -> Matrix:
     """outer(inner(x))."""
     return np.column_stack([outer[:, :2] @ inner[:, :2], outer[:, :2] @ inner[:, 2] + outer[:, 2]])

@@ -7,25 +7,38 @@ from dataclasses import fields
 from importlib.metadata import version
 from typing import Annotated, Any
 
-import numpy as np
 from fastapi import APIRouter, Form, UploadFile
-from numpy.typing import NDArray
 from opentelemetry import trace
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import ConfigDict, Field
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 
-from app.engines.engine import EngineName, Precision
+from app.answers import (
+    EnhancedModel,
+    FaceModel,
+    HealthModel,
+    LiveModel,
+    QueueModel,
+    TimingsModel,
+)
 from app.errors import TooLarge
 from app.middleware import ENHANCE
+from app.openapi import (
+    ENHANCED_HEADERS,
+    NO_KEY,
+    OPERATIONS,
+    PHOTOS,
+    REQUEST_HEADERS,
+    REQUEST_ID,
+    answers_with_problems,
+)
 from app.options import EnhanceOptions
-from app.pipeline import Enhanced, FaceReport, Reason, Timings
-from app.problems import MEDIA_TYPE, Problem
+from app.pipeline import Enhanced, Timings
 from app.service import Service, Status
 
-router = APIRouter()
+router = APIRouter(generate_unique_id_function=lambda route: route.name)
 
 EXPOSED_HEADERS = [
     "Retry-After",
@@ -34,32 +47,11 @@ EXPOSED_HEADERS = [
     "X-Faces-Restored",
     "X-Model",
     "X-Request-ID",
+    "X-Upscaler",
 ]
 """What a page of another origin may read of an answer."""
 
-_TIMEOUT = {  # the gate reads it, before the body
-    "name": "X-Request-Timeout",
-    "in": "header",
-    "description": "seconds; can shorten the service's deadline",
-    "schema": {"type": "number", "exclusiveMinimum": 0},
-}
-
-_PROBLEMS: dict[int | str, dict[str, Any]] = {
-    status: {
-        "description": description,
-        "content": {MEDIA_TYPE: {"schema": Problem.model_json_schema()}},
-    }
-    for status, description in {
-        400: "No multipart form, or a broken one",
-        401: "Wrong or missing API key, where keys are set",
-        413: "Too many bytes, or too many pixels in or out",
-        415: "Not a picture this service reads",
-        422: "No file, an option out of range, a broken picture, or no face with require_face",
-        500: "A bug",
-        503: "Starting, stopping or full",
-        504: "The deadline passed",
-    }.items()
-}
+_BINARY = {"type": "string", "format": "binary"}
 
 
 class EnhanceForm(EnhanceOptions):
@@ -67,64 +59,10 @@ class EnhanceForm(EnhanceOptions):
 
     model_config = ConfigDict(arbitrary_types_allowed=True)
 
-    file: UploadFile = Field(description="JPEG, PNG, WebP, BMP or TIFF")
-
-
-def _hundredths(pixels: NDArray[np.float32]) -> list[Any]:
-    """Rounded in double precision: a float32 would be written with all its binary digits."""
-    rounded: list[Any] = pixels.astype(np.float64).round(2).tolist()
-    return rounded
-
-
-class FaceModel(BaseModel):
-    """A face, in pixels of the output picture."""
-
-    box: tuple[float, float, float, float]
-    score: float
-    landmarks: list[tuple[float, float]] = Field(
-        description="left eye, right eye, nose, left and right mouth corner, as seen in the image"
+    file: UploadFile = Field(
+        description="JPEG, PNG, WebP, BMP or TIFF; of an animation the first frame",
+        json_schema_extra={"format": "binary"},  # generators of clients look for it
     )
-    restored: bool
-    reason: Reason | None = Field(description="why a face was left as it was")
-
-    @classmethod
-    def of(cls, report: FaceReport) -> FaceModel:
-        face = report.face
-        return cls(
-            box=tuple(_hundredths(face.box)),
-            score=round(face.score, 4),
-            landmarks=[(x, y) for x, y in _hundredths(face.landmarks)],
-            restored=report.restored,
-            reason=report.reason,
-        )
-
-
-class EnhancedModel(BaseModel):
-    """The answer to ``Accept: application/json``."""
-
-    image: str = Field(description="base64")
-    media_type: str
-    width: int
-    height: int
-    model: str
-    faces: list[FaceModel]
-    timings_ms: dict[str, float]
-
-
-class QueueModel(BaseModel):
-    faces: int
-    limit: int
-
-
-class HealthModel(BaseModel):
-    status: Status
-    version: str
-    model: str | None = None
-    licence: str | None = None
-    device: str | None = None
-    engine: EngineName | None = None
-    precision: Precision | None = None
-    queue: QueueModel | None = None
 
 
 def _service(request: Request) -> Service:
@@ -134,22 +72,27 @@ def _service(request: Request) -> Service:
 
 @router.post(
     ENHANCE,
+    tags=[PHOTOS],
+    summary="Restore the faces of a photo",
     response_class=Response,
-    openapi_extra={"parameters": [_TIMEOUT]},
+    openapi_extra={"parameters": REQUEST_HEADERS},
     responses={
         200: {
             "description": "The picture, or JSON with it if asked for by `Accept`",
+            "headers": ENHANCED_HEADERS,
             "model": EnhancedModel,
-            "content": {f"image/{name}": {} for name in ("jpeg", "png", "webp")},
+            "content": {f"image/{name}": {"schema": _BINARY} for name in ("jpeg", "png", "webp")},
         },
-        **_PROBLEMS,
+        **answers_with_problems(400, 401, 413, 415, 422, 500, 503, 504),
     },
 )
 async def enhance(
     request: Request,
     form: Annotated[EnhanceForm, Form(media_type="multipart/form-data")],
 ) -> Response:
-    """Restore the faces of a photo."""
+    """The photo comes back whole, as a picture, or, with `Accept: application/json`, as an object
+    with the picture in base64, its faces and the timings.
+    """
     service = _service(request)
     data = await form.file.read()
     await form.file.close()
@@ -166,7 +109,8 @@ async def enhance(
 
 def _headers(enhanced: Enhanced) -> dict[str, str]:
     timings = _milliseconds(enhanced.timings)
-    return {
+    upscaler = {} if enhanced.upscaler is None else {"X-Upscaler": enhanced.upscaler}
+    return upscaler | {
         "X-Faces-Detected": str(len(enhanced.reports)),
         "X-Faces-Restored": str(sum(report.restored for report in enhanced.reports)),
         "X-Model": enhanced.model,
@@ -191,8 +135,9 @@ def _json(enhanced: Enhanced) -> str:
         width=enhanced.width,
         height=enhanced.height,
         model=enhanced.model,
+        upscaler=enhanced.upscaler,
         faces=[FaceModel.of(report) for report in enhanced.reports],
-        timings_ms=_milliseconds(enhanced.timings),
+        timings_ms=TimingsModel(**_milliseconds(enhanced.timings)),
     ).model_dump_json()
 
 
@@ -224,9 +169,24 @@ def _quality(parameters: str) -> float:
     return 1.0
 
 
-@router.get("/health", response_model_exclude_none=True, responses={503: {"model": HealthModel}})
+_HEALTH: dict[str, Any] = {
+    "tags": [OPERATIONS],
+    "response_model_exclude_none": True,
+    "openapi_extra": NO_KEY,
+    "responses": {
+        200: {"description": "It serves", "headers": REQUEST_ID},
+        503: {
+            "description": "Starting, draining or failed",
+            "headers": REQUEST_ID,
+            "model": HealthModel,
+        },
+    },
+}
+
+
+@router.get("/health", summary="What is served, and how", **_HEALTH)
 async def health(request: Request, response: Response) -> HealthModel:
-    """What is served, and how; 503 unless ``status`` is ``ok``."""
+    """503 unless `status` is `ok`."""
     service = _service(request)
     if service.status is not Status.OK:
         response.status_code = 503
@@ -238,7 +198,7 @@ async def health(request: Request, response: Response) -> HealthModel:
         update={
             "model": restorer.name,
             "licence": restorer.licence,
-            "device": restorer.engine.device,
+            "device": ", ".join(r.engine.device for r in service.running.loaded.restorers),
             "engine": restorer.engine.name,
             "precision": restorer.engine.precision,
             "queue": QueueModel(faces=len(queue), limit=queue.limit),
@@ -246,23 +206,36 @@ async def health(request: Request, response: Response) -> HealthModel:
     )
 
 
-@router.get(
-    "/health/ready", response_model_exclude_none=True, responses={503: {"model": HealthModel}}
-)
+@router.get("/health/ready", summary="For readiness and startup probes", **_HEALTH)
 async def ready(request: Request, response: Response) -> HealthModel:
-    """For readiness and startup probes."""
+    """The same as `/health`."""
     return await health(request, response)
 
 
-@router.get("/health/live")
-async def live() -> dict[str, str]:
-    """For liveness probes: the event loop answers."""
-    return {"status": "alive"}
+@router.get(
+    "/health/live",
+    tags=[OPERATIONS],
+    summary="For liveness probes",
+    openapi_extra=NO_KEY,
+    responses={200: {"description": "It is alive", "headers": REQUEST_ID}},
+)
+async def live() -> LiveModel:
+    """The event loop answers; nothing else is asked."""
+    return LiveModel(status="alive")
 
 
-@router.get("/metrics", response_class=PlainTextResponse)
-def metrics(request: Request) -> Response:
-    """For Prometheus.  In a thread: a device may take its time to answer."""
+@router.get(
+    "/metrics",
+    tags=[OPERATIONS],
+    summary="Metrics for Prometheus",
+    response_class=PlainTextResponse,
+    responses={
+        200: {"description": "The metrics", "headers": REQUEST_ID},
+        **answers_with_problems(401),
+    },
+)
+def metrics(request: Request) -> Response:  # in a thread: a device may take its time to answer
+    """In its text format."""
     registry = request.app.state.metrics.registry
     return Response(generate_latest(registry), media_type=CONTENT_TYPE_LATEST)
 

@@ -1,6 +1,7 @@
-"""Faces of many requests -> batches for the one worker that runs the generator.
+"""Faces of many requests -> batches for the worker that runs the generator.
 
-A bounded queue counted in faces, one thread that takes from it, and a future per face.
+A bounded queue counted in faces, a thread that takes from it (on GPUs several), and a future per
+face.
 """
 
 from __future__ import annotations
@@ -99,7 +100,7 @@ class FaceQueue:
                 self._check_pace(jobs, deadline)
                 for job in jobs:
                     heapq.heappush(self._jobs, job)
-                self._changed.notify()
+                self._changed.notify_all()  # they may be more than one worker takes
         return [job.future for job in jobs]
 
     def _check_pace(self, jobs: list[_Job], deadline: Deadline) -> None:
@@ -161,9 +162,10 @@ class Worker:
     batch of one, tells whether the face is to blame: if it fails too, the device is, and the thread
     ends.
 
-    ``threads`` is how many cores it may use where the device is the CPU.
+    ``threads`` is how many cores it may use where the device is the CPU; ``side_by_side``, how many
+    workers take from the queue.
 
-    ``on_death`` is called when the thread ends without having been stopped; ``on_batch`` with faces
+    ``on_death`` is called when the thread ends though its queue is open; ``on_batch`` with faces
     and seconds of each batch.
     """
 
@@ -176,6 +178,7 @@ class Worker:
         max_wait: float,
         sample: Crops,
         threads: int = 1,
+        side_by_side: int = 1,
         on_death: Callable[[], None],
         on_batch: Callable[[int, float], None] = lambda _faces, _seconds: None,
     ) -> None:
@@ -185,9 +188,9 @@ class Worker:
         self._max_wait = max_wait
         self._sample = sample
         self._threads = threads
+        self._side_by_side = side_by_side
         self._on_death = on_death
         self._on_batch = on_batch
-        self._stopping = False
         self._busy_since: float | None = None
         self._thread = threading.Thread(target=self._run, name="gpen-worker", daemon=True)
 
@@ -196,7 +199,6 @@ class Worker:
 
     def stop(self) -> None:
         """Finish the batch at hand, fail what waits, and end the thread."""
-        self._stopping = True
         self._queue.close()
         self._thread.join()
 
@@ -217,16 +219,18 @@ class Worker:
     def _run(self) -> None:
         torch.set_num_threads(self._threads)  # of this thread
         batch: list[_Job] = []
+        closed = False
         try:
             while batch := self._queue.take(self.max_batch, self._max_wait):
                 self._serve(batch)
                 self._busy_since = None
+            closed = True
         except Exception:
             log.critical("the device does not restore even a black picture", exc_info=True)
         finally:
             self._queue.close()  # whatever ended this thread, nobody waits for it in vain
             _fail(batch, RestorationFailed("A face could not be restored."))
-            if not self._stopping:
+            if not closed:
                 log.critical("the worker died")
                 self._on_death()
 
@@ -247,7 +251,7 @@ class Worker:
         else:
             seconds = time.perf_counter() - started
             log.debug("restored a batch of %d faces in %.0f ms", len(batch), seconds * 1000)
-            self._queue.pace.note(seconds / len(batch))
+            self._queue.pace.note(seconds / len(batch) / self._side_by_side)
             self._on_batch(len(batch), seconds)
             for job, crop in zip(batch, restored, strict=True):
                 job.future.set_result(RestoredFace(crop, started))

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from importlib.metadata import version
 
 from app.commands import crop, enhance, prepare, serve, weights
+from app.cores import core_count
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -17,6 +19,8 @@ def main(arguments: list[str] | None = None) -> None:
     for command in (serve, enhance, crop, weights, prepare):
         command.add_parser(subparsers)
     options = parser.parse_args(arguments)
+    # before PyTorch is imported, which looks at it then, and sees no quota of a container
+    os.environ.setdefault("OMP_NUM_THREADS", str(core_count()))
     try:
         sys.exit(options.run(options))
     except KeyboardInterrupt:

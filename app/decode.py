@@ -23,6 +23,7 @@ from PIL import (  # noqa: F401  (each plug-in registers its format)
 from app.colour import to_srgb
 from app.deep import Deep, has_deep_colours, read_deep
 from app.errors import BrokenPicture, ServiceError, TooLarge, UnsupportedPicture
+from app.heic import Still, check_installed, find_still, is_heic, read_still
 from app.metadata import read_metadata, reduce_to_orientation
 from app.photo import FileFormat, Levels, Map, Photo
 from app.precautions import MOST_PROFILE, is_lossless_webp, prepared
@@ -69,6 +70,8 @@ def decode(data: bytes, max_pixels: int) -> Photo:
     Raises UnsupportedPicture, BrokenPicture, or TooLarge (over ``max_pixels``).
     """
     with _translated(max_pixels):
+        if is_heic(data):
+            return read_still(_checked_still(data, max_pixels))
         slim = _prepared(data)
         with _open(slim) as image:
             _check_size(image.width, image.height, max_pixels)
@@ -77,9 +80,13 @@ def decode(data: bytes, max_pixels: int) -> Photo:
 
 def measure(data: bytes, max_pixels: int) -> int:
     """Number of pixels, by the header alone.  Raises as :func:`decode` does."""
-    with _translated(max_pixels), _open(_prepared(data)) as image:
-        _check_size(image.width, image.height, max_pixels)
-        return image.width * image.height
+    with _translated(max_pixels):
+        if is_heic(data):
+            still = _checked_still(data, max_pixels)
+            return still.width * still.height
+        with _open(_prepared(data)) as image:
+            _check_size(image.width, image.height, max_pixels)
+            return image.width * image.height
 
 
 @contextmanager
@@ -94,6 +101,14 @@ def _translated(max_pixels: int) -> Iterator[None]:
     except Exception as error:  # Pillow's readers raise nearly anything on a broken file
         log.info("broken picture: %s: %s", type(error).__name__, error)
         raise BrokenPicture("The picture is broken or cut off.") from error
+
+
+def _checked_still(data: bytes, max_pixels: int) -> Still:
+    """Of a HEIC file, which Pillow never sees."""
+    check_installed()
+    still = find_still(data)
+    _check_size(still.width, still.height, max_pixels)
+    return still
 
 
 def _prepared(data: bytes) -> bytes:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from functools import partial
 
 import torch
 from prometheus_client import (
@@ -83,19 +84,23 @@ class Metrics:
         )
         pace.set_function(lambda: admission.pace.seconds)
 
-    def watch_device(self, device: torch.device) -> None:
-        """Report the memory of a GPU: what is reserved by this process, and what is left of all."""
-        if device.type != "cuda":
+    def watch_devices(self, devices: Sequence[str]) -> None:
+        """Report the memory of GPUs: what is reserved by this process, and what is left of all."""
+        gpus = [device for device in map(torch.device, devices) if device.type == "cuda"]
+        if not gpus:
             return
-        for name, text, value in (
-            ("reserved", "reserved by the service", lambda: torch.cuda.memory_reserved(device)),
-            ("free", "free", lambda: _free_bytes(device)),
-        ):
+        reserved, free = (
             Gauge(
                 f"gpen_device_memory_{name}_bytes",
                 f"Memory of the device, {text}",
+                ["device"],
                 registry=self.registry,
-            ).set_function(value)
+            )
+            for name, text in (("reserved", "reserved by the service"), ("free", "free"))
+        )
+        for gpu in gpus:
+            reserved.labels(str(gpu)).set_function(partial(torch.cuda.memory_reserved, gpu))
+            free.labels(str(gpu)).set_function(partial(_free_bytes, gpu))
 
     def watch_queue(self, depth: Callable[[], int], limit: int) -> None:
         """Report the faces that wait, and how many may."""

@@ -24,6 +24,9 @@ class EnhanceOptions(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     strength: float = Field(1.0, ge=0, le=1, description="blend of restored and original face")
+    match_colour: bool = Field(
+        True, description="restored faces keep the photo's colours, shadows and all"
+    )
     upscale: Scale = Field(1, description="size of the output relative to the input")
     faces: FaceChoice = Field("all", description="which faces to restore")
     aligned: bool = Field(False, description="the picture is one aligned, square face crop already")

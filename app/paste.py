@@ -2,59 +2,57 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from functools import lru_cache
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from app.align import AlignedFace, Matrix, bounds, invert, warp
-from app.photo import Levels
+from app.align import AlignedFace, Matrix, bounds, compose, invert, warp
+from app.blend import close_up, confidence, own_detail_counts
+from app.mask import SIDE, FloatMap, oval
+from app.photo import DEPTHS, Levels
 
-FloatMap = NDArray[np.float32]
-_DEPTHS = {np.dtype(np.uint8): cv2.CV_8U, np.dtype(np.uint16): cv2.CV_16U}
-
-_INSET = 36 / 512
-_SIGMA = 13 / 512
-_DOMINANCE = (
-    0.18  # sigma of the window by which overlapping faces share a pixel, of the crop's size
-)
+_BAND = 1 << 22  # pixels that are worked on at once: in floating point they are many bytes
+_Region = tuple[slice, slice]
 
 
 def paste(
     photo: Levels,
     faces: Sequence[AlignedFace],
+    restored: Sequence[Levels],
+    template: NDArray[np.floating],
     *,
     scale: int = 1,
     strength: float = 1.0,
 ) -> Levels:
-    """Blend each face's ``crop`` into a copy of the photo, where its ``matrix`` says.
+    """Blend each face's restored crop into a copy of the photo, where its ``matrix`` says.
 
     The crops have the photo's depth and colours; the matrices belong to a photo ``scale`` times
     smaller.  Pixels outside of the faces' masks are those of the photo.  Where masks overlap, the
     higher one says how much of the photo is replaced, and each face weighs in by how near the pixel
     is to its middle, so that no seam lies between neighbours.
     """
+    if not faces:
+        return photo.copy()
     height, width = photo.shape[:2]
+    masks = oval(template, restored[0].shape[0])
     # untouched pages of zeros cost nothing, so full-size maps are cheap
     total = np.zeros((height, width, 3), np.float32)
     weight = np.zeros((height, width), np.float32)
     cover = np.zeros((height, width), np.float32)
-    regions = []
-    for face in faces:
-        to_photo = _crop_to_photo(face.matrix, scale)
-        side = face.crop.shape[0]
-        x0, y0, x1, y1 = bounds(to_photo, (side, side), width, height)
-        region = (slice(y0, y1), slice(x0, x1))
-        to_region = to_photo - np.array([[0, 0, x0], [0, 0, y0]])
-        size = (x1 - x0, y1 - y0)
-        pixels = warp(face.crop, to_region, size, border=cv2.BORDER_REPLICATE)
-        mask, share = _warp_masks(_masks(side), to_region, size)
-        total[region] += cv2.multiply(pixels, _per_channel(share), dtype=cv2.CV_32F)
-        weight[region] += share
-        np.maximum(cover[region], mask, out=cover[region])
-        regions.append(region)
+    regions: list[_Region] = []
+    for face, crop in zip(faces, restored, strict=True):
+        layer = _layer(photo, face, crop, masks[..., 0], scale)
+        trust = np.array([confidence(face, template), 1], np.float32)
+        for region in _bands(layer.region):
+            pixels = _seen(layer, photo, region)
+            mask, share = _masks(layer, masks * trust, region)
+            total[region] += cv2.multiply(pixels, _per_channel(share), dtype=cv2.CV_32F)
+            weight[region] += share
+            np.maximum(cover[region], mask, out=cover[region])
+            regions.append(region)
 
     result = photo.copy()
     for region in regions:
@@ -63,13 +61,92 @@ def paste(
     return result
 
 
-def replace_whole(photo: Levels, crop: Levels, *, strength: float = 1.0) -> Levels:
+def replace_whole(
+    photo: Levels,
+    face: AlignedFace,
+    restored: Levels,
+    template: NDArray[np.floating],
+    *,
+    scale: int = 1,
+    strength: float = 1.0,
+) -> Levels:
     """Blend a square photo with the restored crop that shows all of it (aligned pictures)."""
-    side = photo.shape[0]
-    flags = cv2.INTER_CUBIC if side > crop.shape[0] else cv2.INTER_AREA
-    resized = cv2.resize(crop, (side, side), interpolation=flags)
-    blended = cv2.addWeighted(photo, 1 - strength, resized, strength, 0)
-    return np.asarray(blended, dtype=photo.dtype)
+    cover = oval(template, restored.shape[0])[..., 0]
+    layer = _layer(photo, face, restored, cover, scale)
+    result = photo.copy()
+    for region in _bands(layer.region):
+        shown = _seen(layer, photo, region)
+        change = cv2.subtract(shown, photo[region], dtype=cv2.CV_32F)
+        change = np.asarray(change, np.float32) * np.float32(strength)
+        result[region] = cv2.add(photo[region], change, dtype=DEPTHS[photo.dtype])
+    return result
+
+
+@dataclass(frozen=True)
+class _Layer:
+    """A restored face over its region of the photo."""
+
+    region: _Region
+    to_photo: Matrix
+    """Crop -> photo."""
+    crop: Levels
+    detail: tuple[Levels, FloatMap] | None
+    """Of a reduced face: the crop as it was, and how much of what the photo adds to it is kept."""
+
+
+def _layer(photo: Levels, face: AlignedFace, crop: Levels, cover: FloatMap, scale: int) -> _Layer:
+    height, width = photo.shape[:2]
+    side = crop.shape[0]
+    to_photo = _crop_to_photo(face.matrix, scale)
+    x0, y0, x1, y1 = bounds(to_photo, (side, side), width, height)
+    region = (slice(y0, y1), slice(x0, x1))
+    detail = None
+    if own_detail_counts(face) > 0:
+        to_crop = compose(invert(to_photo), np.array([[1.0, 0, x0], [0, 1, y0]]))
+        crop, kept = close_up(crop, face, photo[region], to_crop, cover)
+        detail = face.crop, kept
+    return _Layer(region, to_photo, crop, detail)
+
+
+def _bands(region: _Region) -> Iterator[_Region]:
+    """A region in parts, one below the other.
+
+    Crops larger than what they become are averaged over areas, whose grid begins with the part: the
+    regions of those are never so large.
+    """
+    rows, columns = region
+    step = max(1, _BAND // (columns.stop - columns.start))
+    for top in range(rows.start, rows.stop, step):
+        yield slice(top, min(top + step, rows.stop)), columns
+
+
+def _seen(layer: _Layer, photo: Levels, region: _Region) -> Levels:
+    """What a layer shows in (a part of) its region."""
+    matrix, size = _onto(layer.to_photo, region)
+    pixels = warp(layer.crop, matrix, size, border=cv2.BORDER_REPLICATE)
+    if layer.detail is None:
+        return pixels
+    own, kept = layer.detail
+    coarse = warp(own, matrix, size, border=cv2.BORDER_REPLICATE)
+    finer = cv2.subtract(photo[region], coarse, dtype=cv2.CV_32F)
+    finer = cv2.multiply(finer, _per_channel(_warped(kept, matrix, size)), dst=finer)
+    return np.asarray(cv2.add(pixels, finer, dst=finer, dtype=cv2.CV_32F))
+
+
+def _masks(layer: _Layer, masks: FloatMap, region: _Region) -> tuple[FloatMap, FloatMap]:
+    """A layer's mask in (a part of) its region, and its share of each pixel."""
+    matrix, size = _onto(layer.to_photo, region)
+    ratio = layer.crop.shape[0] / SIDE
+    to_crop = np.array([[ratio, 0, ratio / 2 - 0.5], [0, ratio, ratio / 2 - 0.5]])
+    mask, share = cv2.split(_warped(masks, compose(matrix, to_crop), size))
+    return np.asarray(mask, np.float32), np.asarray(share, np.float32)
+
+
+def _onto(matrix: Matrix, region: _Region) -> tuple[Matrix, tuple[int, int]]:
+    """A map into the photo as one into a region of it; the region's width and height."""
+    rows, columns = region
+    moved = matrix - np.array([[0, 0, columns.start], [0, 0, rows.start]])
+    return moved, (columns.stop - columns.start, rows.stop - rows.start)
 
 
 def _blend(photo: Levels, total: FloatMap, weight: FloatMap, cover: FloatMap) -> Levels:
@@ -80,7 +157,7 @@ def _blend(photo: Levels, total: FloatMap, weight: FloatMap, cover: FloatMap) ->
     faces = cv2.divide(total, _per_channel(np.maximum(weight, np.float32(1e-6))))
     change = cv2.subtract(faces, photo, dst=faces, dtype=cv2.CV_32F)
     change = cv2.multiply(change, _per_channel(cover), dst=change)
-    return np.asarray(cv2.add(photo, change, dtype=_DEPTHS[photo.dtype]), photo.dtype)
+    return np.asarray(cv2.add(photo, change, dtype=DEPTHS[photo.dtype]), photo.dtype)
 
 
 def _per_channel(values: FloatMap) -> FloatMap:
@@ -93,29 +170,9 @@ def _crop_to_photo(matrix: Matrix, scale: int) -> Matrix:
     return inverse
 
 
-def _warp_masks(
-    masks: FloatMap, matrix: Matrix, size: tuple[int, int]
-) -> tuple[FloatMap, FloatMap]:
-    """Mask and share of a crop where its pixels will lie; zero beyond the crop."""
+def _warped(maps: FloatMap, matrix: Matrix, size: tuple[int, int]) -> FloatMap:
+    """Smooth maps of a crop where its pixels will lie; zero beyond."""
     warped = cv2.warpAffine(
-        masks, matrix, size, flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_CONSTANT, borderValue=0
+        maps, matrix, size, flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_CONSTANT, borderValue=0
     )
-    mask, share = cv2.split(warped)
-    return np.asarray(mask, dtype=np.float32), np.asarray(share, dtype=np.float32)
-
-
-@lru_cache(maxsize=8)
-def _masks(size: int) -> FloatMap:
-    """(size, size, 2): a crop's soft mask, 1 inside and 0 at the border, and its share of a pixel.
-
-    The mask is after facexlib's, a rectangle, blurred; here in proportion to the crop.
-    """
-    inset, sigma = _INSET * size, _SIGMA * size
-    position = np.arange(size, dtype=np.float32)
-    distance = np.minimum(position, size - 1 - position)
-    inside = (distance >= inset).astype(np.float32)
-    mask = cv2.GaussianBlur(np.outer(inside, inside), (0, 0), sigma, borderType=cv2.BORDER_CONSTANT)
-    mask = np.clip((mask - 0.01) / 0.98, 0, 1)
-    middle = np.exp(-(((position / (size - 1) - 0.5) / _DOMINANCE) ** 2) / 2)
-    share = mask * (np.outer(middle, middle) + np.float32(1e-4))
-    return np.stack([mask, share], axis=2).astype(np.float32)
+    return np.asarray(warped, dtype=np.float32)

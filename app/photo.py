@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any, Literal
 
 import cv2
@@ -18,7 +19,10 @@ Levels = NDArray[Any]
 Map = NDArray[Any]
 """(H, W), of the same depths."""
 
-FileFormat = Literal["jpeg", "png", "webp", "bmp", "tiff"]
+DEPTHS = MappingProxyType({np.dtype(np.uint8): cv2.CV_8U, np.dtype(np.uint16): cv2.CV_16U})
+"""By OpenCV's names."""
+
+FileFormat = Literal["jpeg", "png", "webp", "bmp", "tiff", "heic"]
 
 
 @dataclass(frozen=True)

@@ -7,25 +7,28 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 from torch import nn
 
 from app.align import AlignedFace, align, rescaled
+from app.blend import colours_matched, uncoloured
 from app.colour import Colours, colours_of
 from app.deadline import NEVER, Deadline
 from app.decode import decode, measure
 from app.detect import Face, detect
 from app.encode import EncodedPicture, check_encodable, encode, output_format
 from app.errors import NoFace, NotSquare
+from app.guard import Guard
+from app.landmarks import flaw
 from app.options import EnhanceOptions, FaceChoice
 from app.paste import paste, replace_whole
-from app.photo import Photo, Pixels, eight_bits
+from app.photo import Levels, Photo, Pixels, eight_bits
 from app.restore import Restorer
 from app.settings import Limits
+from app.upscale import Upscaler, upscaled
 
-Reason = Literal["limit", "not selected"]
+Reason = Literal["limit", "not selected", "landmarks", "profile", "identity", "quality"]
 
 
 @dataclass(frozen=True)
@@ -38,6 +41,7 @@ class Timings:
     queue: float = 0
     restore: float = 0
     paste: float = 0
+    """Upscaling included."""
     encode: float = 0
 
 
@@ -62,6 +66,8 @@ class FoundFaces:
     """Those to restore, in the photo's own colours."""
     crops: list[Pixels]
     """The same in sRGB, as the network is to see them."""
+    template: NDArray[np.float64]
+    """(5, 2): where the landmarks lie in a crop."""
     timings: Timings
 
 
@@ -73,6 +79,8 @@ class Enhanced:
     height: int
     reports: tuple[FaceReport, ...]
     timings: Timings
+    upscaler: str | None
+    """What the photo was enlarged by, if it was."""
 
 
 def measure_work(data: bytes, options: EnhanceOptions, limits: Limits) -> int:
@@ -127,7 +135,9 @@ def find(
     colours = colours_of(photo)
     crops = [colours.shown(face.crop) for face in aligned]
     timings = Timings(decode=decoded - start, detect=time.perf_counter() - decoded)
-    return FoundFaces(restorer.name, photo, colours, reports, aligned, crops, timings)
+    return FoundFaces(
+        restorer.name, photo, colours, reports, aligned, crops, restorer.template, timings
+    )
 
 
 def finish(
@@ -135,26 +145,50 @@ def finish(
     restored: Sequence[Pixels],
     options: EnhanceOptions,
     deadline: Deadline = NEVER,
+    upscaler: Upscaler | None = None,
+    guard: Guard | None = None,
 ) -> Enhanced:
     """Paste the restored crops, in the order of ``found.aligned``, and encode the photo.
 
-    Raises DeadlineExceeded.
+    Those that the guard refuses are left out, and reported.
+    Raises DeadlineExceeded, and MemoryFull where the upscaler's device is too small.
     """
     deadline.check()
     start = time.perf_counter()
-    faces = [
-        replace(face, crop=found.colours.brought_back(crop, face.crop))
+    if guard is not None:
+        found, restored = without_refused(found, restored, guard)
+    crops: list[Levels] = [
+        uncoloured(found.colours.brought_back(crop, face.crop), face.crop)
         for face, crop in zip(found.aligned, restored, strict=True)
     ]
-    photo = upscaled(found.photo, options.upscale)
-    if options.aligned:
-        pixels = replace_whole(photo.pixels, faces[0].crop, strength=options.strength)
+    if options.match_colour:
+        crops = colours_matched(crops, [face.crop for face in found.aligned], found.template)
+    # an aligned picture is covered by its face
+    network = None if options.aligned else upscaler
+    photo, upscaled_by = upscaled(found.photo, options.upscale, network, deadline)
+    if options.aligned and crops:
+        pixels = replace_whole(
+            photo.pixels,
+            found.aligned[0],
+            crops[0],
+            found.template,
+            scale=options.upscale,
+            strength=options.strength,
+        )
     else:
-        pixels = paste(photo.pixels, faces, scale=options.upscale, strength=options.strength)
+        pixels = paste(
+            photo.pixels,
+            found.aligned,
+            crops,
+            found.template,
+            scale=options.upscale,
+            strength=options.strength,
+        )
     deadline.check()
     pasted = time.perf_counter()
+    photo = replace(photo, pixels=pixels)  # the enlarged one need not stay in memory
     picture = encode(
-        replace(photo, pixels=pixels),
+        photo,
         options.format,
         options.quality,
         strip_metadata=options.strip_metadata,
@@ -166,20 +200,28 @@ def finish(
         photo.height,
         tuple(replace(r, face=_scaled(r.face, options.upscale)) for r in found.reports),
         replace(found.timings, paste=pasted - start, encode=time.perf_counter() - pasted),
+        upscaled_by,
     )
 
 
-def upscaled(photo: Photo, scale: int) -> Photo:
-    """The photo ``scale`` times larger (bicubic)."""
-    if scale == 1:
-        return photo
-    size = (photo.width * scale, photo.height * scale)
-    pixels = cv2.resize(photo.pixels, size, interpolation=cv2.INTER_CUBIC)
-    alpha = photo.alpha
-    if alpha is not None:
-        resized = cv2.resize(alpha, size, interpolation=cv2.INTER_LINEAR)
-        alpha = np.asarray(resized, dtype=alpha.dtype)
-    return replace(photo, pixels=np.asarray(pixels, dtype=photo.pixels.dtype), alpha=alpha)
+def without_refused(
+    found: FoundFaces, restored: Sequence[Pixels], guard: Guard
+) -> tuple[FoundFaces, list[Pixels]]:
+    """Less the faces that the guard refuses; their reports say why."""
+    refusals = guard.refusals(found.crops, restored, found.template, grey=found.colours.grey)
+    reports = list(found.reports)
+    places = [i for i, report in enumerate(reports) if report.restored]
+    for place, refusal in zip(places, refusals, strict=True):
+        if refusal is not None:
+            reports[place] = replace(reports[place], restored=False, reason=refusal)
+    kept = [i for i, refusal in enumerate(refusals) if refusal is None]
+    less = replace(
+        found,
+        reports=tuple(reports),
+        aligned=tuple(found.aligned[i] for i in kept),
+        crops=[found.crops[i] for i in kept],
+    )
+    return less, [restored[i] for i in kept]
 
 
 def _whole_picture(photo: Photo, restorer: Restorer) -> Face:
@@ -194,20 +236,23 @@ def _whole_picture(photo: Photo, restorer: Restorer) -> Face:
 def _select(
     faces: list[Face], choice: FaceChoice, limit: int, photo: Photo
 ) -> tuple[FaceReport, ...]:
-    """Which of the faces, sorted by size, are restored."""
+    """Which of the faces, sorted by size, are restored: of those whose landmarks are sound."""
+    flaws = [flaw(face.landmarks) for face in faces]
+    sound = [i for i, found in enumerate(flaws) if found is None]
     if choice == "largest":
-        wanted = {0}
-    elif choice == "center" and faces:
+        wanted = sound[:1]
+    elif choice == "center" and sound:
         middle = np.array([photo.width, photo.height]) / 2
-        distances = [np.linalg.norm((f.box[:2] + f.box[2:]) / 2 - middle) for f in faces]
-        wanted = {int(np.argmin(distances))}
+        centres = [(faces[i].box[:2] + faces[i].box[2:]) / 2 for i in sound]
+        nearest = np.argmin([np.linalg.norm(centre - middle) for centre in centres])
+        wanted = [sound[int(nearest)]]
     else:
-        wanted = set(range(limit))
+        wanted = sound[:limit]
 
     def reason(i: int) -> Reason | None:
         if i in wanted:
             return None
-        return "limit" if choice == "all" else "not selected"
+        return flaws[i] or ("limit" if choice == "all" else "not selected")
 
     return tuple(
         FaceReport(face, restored=i in wanted, reason=reason(i)) for i, face in enumerate(faces)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import os
 import threading
 import time
 from collections.abc import Callable
@@ -21,6 +20,7 @@ import torch
 from app.admission import Admission
 from app.batch import FaceQueue, RestoredFace, Worker
 from app.budget import PixelBudget, memory_bytes, pixels_by_memory
+from app.cores import core_count
 from app.deadline import Deadline
 from app.errors import NotServing
 from app.load import Loaded, load
@@ -51,11 +51,24 @@ class Status(StrEnum):
 
 @dataclass(frozen=True)
 class Running:
-    """A loaded service with its worker."""
+    """A loaded service with its workers."""
 
     loaded: Loaded
     queue: FaceQueue
-    worker: Worker
+    workers: tuple[Worker, ...]
+    """As ``loaded.calls``."""
+
+    @property
+    def alive(self) -> bool:
+        return all(worker.alive for worker in self.workers)
+
+    @property
+    def busy_seconds(self) -> float:
+        return max(worker.busy_seconds for worker in self.workers)
+
+    def stop(self) -> None:
+        for worker in self.workers:
+            worker.stop()
 
 
 class Service:
@@ -71,7 +84,7 @@ class Service:
             settings.max_bytes_in_flight
             or max(settings.max_body_bytes, int(_UPLOADS_SHARE * memory_bytes())),
             Pace(0.0),  # learned when the models are loaded, and with every request
-            parallel=os.cpu_count() or 1,
+            parallel=core_count(),
         )
         self.budget = PixelBudget(
             settings.max_pixels_in_flight or pixels_by_memory(),
@@ -90,7 +103,7 @@ class Service:
 
     @property
     def status(self) -> Status:
-        if self._failed or (self.running is not None and not self.running.worker.alive):
+        if self._failed or (self.running is not None and not self.running.alive):
             return Status.FAILED
         if self._draining:
             return Status.DRAINING
@@ -112,7 +125,7 @@ class Service:
 
     async def stop(self) -> None:
         if self.running is not None:
-            await asyncio.to_thread(self.running.worker.stop)
+            await asyncio.to_thread(self.running.stop)
         for task in self._tasks:
             task.cancel()
         for pool in (self._finding, self._finishing):
@@ -121,7 +134,7 @@ class Service:
     async def _watch(self) -> None:
         """A device that hangs raises nothing: only time tells."""
         limit = self.settings.worker_timeout_s
-        while self.running is None or self.running.worker.busy_seconds < limit:  # noqa: ASYNC110
+        while self.running is None or self.running.busy_seconds < limit:  # noqa: ASYNC110
             await asyncio.sleep(_WATCH_S)
         log.critical("the device has been at one batch for more than %g s", limit)
         self._failed = True
@@ -155,20 +168,25 @@ class Service:
             on_drop=self.metrics.dropped.inc,
         )
         self.metrics.watch_queue(lambda: len(queue), queue.limit)
-        self.metrics.watch_device(torch.device(loaded.restorer.engine.device))
+        self.metrics.watch_devices([restorer.engine.device for restorer in loaded.restorers])
         size = loaded.restorer.size
-        worker = Worker(
-            loaded.restorer,
-            queue,
-            max_batch=loaded.max_batch,
-            max_wait=loaded.max_wait,
-            sample=np.zeros((1, size, size, 3), np.uint8),
-            threads=max(1, torch.get_num_threads() // 2),  # the pools need cores, too
-            on_death=self._on_failure,
-            on_batch=self.metrics.observe_batch,
+        workers = tuple(
+            Worker(
+                restorer,
+                queue,
+                max_batch=loaded.max_batch,
+                max_wait=loaded.max_wait,
+                sample=np.zeros((1, size, size, 3), np.uint8),
+                threads=max(1, torch.get_num_threads() // 2),  # the pools need cores, too
+                side_by_side=len(loaded.calls),
+                on_death=self._on_failure,
+                on_batch=self.metrics.observe_batch,
+            )
+            for restorer in loaded.calls
         )
-        worker.start()
-        self.running = Running(loaded, queue, worker)
+        for worker in workers:
+            worker.start()
+        self.running = Running(loaded, queue, workers)
 
     async def _prepare(self, running: Running) -> None:
         """Have the engine prepared that is the fastest on this machine, and go over to it."""
@@ -180,7 +198,8 @@ class Service:
         except ValueError as error:
             log.warning("the prepared engine cannot be used: %s; PyTorch goes on", error)
             return
-        running.worker.use(loaded.restorer, loaded.max_batch)
+        for worker, restorer in zip(running.workers, loaded.calls, strict=True):
+            worker.use(restorer, loaded.max_batch)
         self.running = replace(running, loaded=loaded)
         engine = loaded.restorer.engine
         log.info("from now on %s restores, in %s", engine.name, engine.precision)
@@ -203,26 +222,27 @@ class Service:
         try:
             found = await _outlived_by(finding)
             crops, found = await _restore(running.queue, found, deadline)
-            job = finishing = self._finishing.submit(finish, found, crops, options, deadline)
+            upscaler = loaded.upscalers.get(options.upscale)
+            job = finishing = self._finishing.submit(
+                finish, found, crops, options, deadline, upscaler, loaded.guard
+            )
             enhanced = await _outlived_by(finishing)
         finally:
             # a thread goes on to the end of its step, and holds its photo that long
             job.add_done_callback(lambda _: release())
-        self._count_faces(found)
+        self._count_faces(found, enhanced)
         return enhanced
 
-    def _count_faces(self, found: FoundFaces) -> None:
+    def _count_faces(self, found: FoundFaces, enhanced: Enhanced) -> None:
         if found.aligned:
             self.metrics.queue_seconds.observe(found.timings.queue)
-        for report in found.reports:
+        for report in enhanced.reports:
             self.metrics.faces.labels(report.reason or "restored").inc()
 
 
 def _pool(name: str) -> ThreadPoolExecutor:
     """A photo a core: threads of threads would wait for each other, busily."""
-    return ThreadPoolExecutor(
-        os.cpu_count() or 1, name, initializer=torch.set_num_threads, initargs=(1,)
-    )
+    return ThreadPoolExecutor(core_count(), name, initializer=torch.set_num_threads, initargs=(1,))
 
 
 async def _outlived_by(job: Future[T]) -> T:

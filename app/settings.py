@@ -95,6 +95,9 @@ class Settings(BaseSettings):
     )
     min_face: float = Field(24, gt=0, description="smallest face, pixels")
     detection_threshold: float = Field(0.9, gt=0, lt=1, description="confidence of a face")
+    guard: bool = Field(
+        True, description="leave a face as it was if its restoration does not look like it"
+    )
     api_keys: SecretStr = Field(SecretStr(""), description="keys that get in, comma-separated")
     api_keys_file: Annotated[Path, AfterValidator(_file)] | None = Field(
         None, description="file of keys, one a line"

@@ -20,6 +20,7 @@ MODELSCOPE_OWNERS = ("iic", "damo")
 OFFICIAL_LICENCE = (
     "academic, non-commercial use (GPEN's README until 2026; no licence file replaced it)"
 )
+_REAL_ESRGAN_LICENCE = "BSD 3-clause (Real-ESRGAN's repository)"
 
 
 class CheckpointError(WeightsError):
@@ -73,6 +74,13 @@ class Checkpoint(WeightsFile):
     architecture: Architecture
     template: str
     """Name of the alignment template (``model.templates``) that it was trained with."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class UpscalerFile(WeightsFile):
+    """The weights of an RRDBNet, which enlarges what is around the faces."""
+
+    scale: int
 
 
 _PORTRAIT = "cv_gpen_image-portrait-enhancement"
@@ -148,11 +156,60 @@ DETECTOR_MOBILENET = WeightsFile(
     commercial=True,
     bundled=True,
 )
+EQFACE_BACKBONE = WeightsFile(
+    name="eqface-backbone",
+    file_name="eqface_backbone.pth",
+    licence=OFFICIAL_LICENCE,
+    commercial=False,
+    modelscope=ModelScopeFile(_PORTRAIT, "face_quality/eqface_backbone.pth"),
+)
+EQFACE_QUALITY = WeightsFile(
+    name="eqface-quality",
+    file_name="eqface_quality.pth",
+    licence=OFFICIAL_LICENCE,
+    commercial=False,
+    modelscope=ModelScopeFile(_PORTRAIT, "face_quality/eqface_quality.pth"),
+)
+REALESRNET_X2 = UpscalerFile(
+    name="realesrnet-x2",
+    file_name="realesrnet_x2.pth",
+    licence=OFFICIAL_LICENCE,
+    commercial=False,
+    modelscope=ModelScopeFile(_PORTRAIT, "super_resolution/realesrnet_x2.pth"),
+    scale=2,
+)
+REALESRGAN_X2PLUS = UpscalerFile(
+    name="realesrgan-x2plus",
+    file_name="RealESRGAN_x2plus.pth",
+    licence=_REAL_ESRGAN_LICENCE,
+    commercial=True,
+    scale=2,
+)
+REALESRNET_X4PLUS = UpscalerFile(
+    name="realesrnet-x4plus",
+    file_name="RealESRNet_x4plus.pth",
+    licence=_REAL_ESRGAN_LICENCE,
+    commercial=True,
+    scale=4,
+)
+REALESRGAN_X4PLUS = UpscalerFile(
+    name="realesrgan-x4plus",
+    file_name="RealESRGAN_x4plus.pth",
+    licence=_REAL_ESRGAN_LICENCE,
+    commercial=True,
+    scale=4,
+)
+UPSCALERS = (REALESRNET_X2, REALESRGAN_X2PLUS, REALESRNET_X4PLUS, REALESRGAN_X4PLUS)
+"""Of one scale, the preferred one first."""
+
 WEIGHTS: tuple[WeightsFile, ...] = (
     *CHECKPOINTS,
     DISCRIMINATOR_512,
     DETECTOR_RESNET50,
     DETECTOR_MOBILENET,
+    EQFACE_BACKBONE,
+    EQFACE_QUALITY,
+    *UPSCALERS,
 )
 
 

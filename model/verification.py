@@ -8,8 +8,9 @@ from pathlib import Path
 
 import torch
 
-from model.checkpoints import Checkpoint, CheckpointError, WeightsFile
+from model.checkpoints import Checkpoint, CheckpointError, UpscalerFile, WeightsFile
 from model.networks import Architecture
+from model.super_resolution import load_super_resolution
 from model.weights import load_generator, read_tensors
 
 SUMS_FILE = "SHA256SUMS"
@@ -22,10 +23,16 @@ def verify(weights: WeightsFile, path: Path) -> None:
     """Check the recorded SHA-256, then what is inside; raises CheckpointError or WeightsError.
 
     A generator must load strictly, be of the architecture that the table states, want the same
-    alignment template, and hold finite values.  Of other networks only the last is checked.
+    alignment template, and hold finite values; an upscaler must load, be of the scale that the
+    table states, and finite.  Of other networks only the last is checked.
     """
     check_sum(path, required=weights.bundled)
-    if not isinstance(weights, Checkpoint):
+    if isinstance(weights, UpscalerFile):
+        network = load_super_resolution(path)
+        state = network.state_dict()
+        if network.scale != weights.scale:
+            raise CheckpointError(f"{path} enlarges {network.scale} times, not {weights.scale}")
+    elif not isinstance(weights, Checkpoint):
         state = read_tensors(path)
     else:
         generator, metadata = load_generator(path)

@@ -17,6 +17,7 @@ from torch import Tensor
 from model.networks import Architecture, FullGenerator
 
 _METADATA_KEY = "gpen"
+_NESTED = ("g_ema", "params_ema", "params")  # GPEN's training; basicsr's, averaged and as it was
 
 
 class WeightsError(ValueError):
@@ -62,10 +63,12 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
             return load_file(path)
     with _readable(path):
         state = torch.load(path, map_location="cpu", weights_only=True)
-    if isinstance(state, dict) and "g_ema" in state:
-        state = state["g_ema"]
+    for key in _NESTED:
+        if isinstance(state, dict) and isinstance(state.get(key), dict):
+            state = state[key]
+            break
     if not isinstance(state, dict) or not all(isinstance(v, Tensor) for v in state.values()):
-        raise WeightsError(f"{path} holds no state dict, nor one under g_ema")
+        raise WeightsError(f"{path} holds no state dict, nor one under {', '.join(_NESTED)}")
     return state
 
 

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from PIL import ExifTags, Image
 
 from app.iptc import jpeg_segment, to_text
+from tests.heif_files import AS_IS, EXACT, Property, exif_item, irot, profile, tiled, xmp_item
 from tests.hostile.png import MAGIC, chunk, header
 from tests.profiles import P3_PRIMARIES, grey_profile, rgb_profile
 
@@ -120,6 +121,13 @@ def tiff(upright: Levels, photometric: str, icc: bytes, **options: Any) -> bytes
         **options,
     )
     return buffer.getvalue()
+
+
+def heic(upright: Levels, tile: int, icc: bytes, *further: Property, **options: Any) -> bytes:
+    """Turned by the container; EXIF and XMP say so, too, and must not turn it again."""
+    told = [exif_item(exif().tobytes().removeprefix(b"Exif\0\0")), xmp_item(XMP)]
+    stored = on_its_side(upright)
+    return tiled(stored, tile, told, profile(icc), irot(3), *further, **options)
 
 
 @cache
@@ -250,5 +258,30 @@ def _kinds() -> list[Kind]:
             tiff(deep[4], "rgb", P3, extrasamples=["unassalpha"]),
             deep[4],
             "RGBA;16",
+        ),
+        Kind(
+            "heic, a telephone's",
+            heic(rgb, 512, P3, quality=95),
+            rgb,
+            "RGB",
+            kept=without_dpi,
+            lossless=False,
+        ),
+        Kind("heic", heic(rgb, 64, P3, AS_IS, **EXACT), rgb, "RGB", kept=without_dpi),
+        Kind("heic, alpha", heic(rgba, 128, P3, AS_IS, **EXACT), rgba, "RGBA", kept=without_dpi),
+        Kind(
+            "heic, grey",
+            heic(grey, 64, GREY, quality=-1),
+            grey,
+            "L",
+            icc=GREY,
+            kept=without_dpi,
+        ),
+        Kind(
+            "heic, 10 bits",  # comes back with 16
+            heic(deep[3], 64, P3, AS_IS, **EXACT),
+            np.rint((deep[3] >> 6) * (65_535 / 1023)).astype(np.uint16),
+            "RGB;16",
+            kept=without_dpi,
         ),
     ]

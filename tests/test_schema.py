@@ -49,5 +49,5 @@ def test_what_is_documented_can_be_read(server: Server) -> None:
     operation = description["paths"]["/enhance"]["post"]
     assert {"200", "400", "401", "413", "415", "422", "503", "504"} <= operation["responses"].keys()
     headers = {parameter["name"] for parameter in operation["parameters"]}
-    assert headers == {"X-Request-Timeout"}
+    assert headers == {"X-Request-Timeout", "X-Request-ID"}
     assert_problem(httpx2.post(f"{server.url}/docs"), 405)

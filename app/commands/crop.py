@@ -59,14 +59,14 @@ class _Faces:
 
     def __init__(self, settings: Settings, size: int, enlarge: float) -> None:
         from app.decode import quieten_readers  # noqa: PLC0415  (PyTorch takes seconds)
-        from app.load import choose_device, find_detector  # noqa: PLC0415
+        from app.load import choose_devices, find_detector  # noqa: PLC0415
         from model.templates import landmark_template  # noqa: PLC0415
 
         quieten_readers()
         self.settings = settings
         self.size = size
         self.enlarge = enlarge
-        self.detector = find_detector(settings, choose_device(settings.device))
+        self.detector = find_detector(settings, choose_devices(settings.device)[0])
         self.template = landmark_template("gpen", size)
 
     def write(self, photo: Path, target: Path) -> int:

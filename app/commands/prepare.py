@@ -24,13 +24,13 @@ def run(options: argparse.Namespace) -> int:
     from app.engines.build import prepare  # noqa: PLC0415  (PyTorch; --help need not wait)
     from app.engines.cache import EngineCache  # noqa: PLC0415
     from app.engines.candidates import candidates, choose  # noqa: PLC0415
-    from app.load import choose_device  # noqa: PLC0415
+    from app.load import choose_devices  # noqa: PLC0415
     from model.hub import resolve  # noqa: PLC0415
 
     settings = settings_from(options)
     configure_logging(settings.log_level)
     try:
-        device = choose_device(settings.device)
+        device = choose_devices(settings.device)[0]
         resolved = resolve(settings.model, settings.weights_dir, settings.cache_dir)
         cache = EngineCache.of(resolved.path, settings.cache_dir, device)
         wanted = candidates(device)

@@ -32,6 +32,7 @@ def run(options: argparse.Namespace) -> int:
     settings = settings_from(options)
     configure_logging(settings.log_level, settings.log_format)
     _allow_connections()
+    _compute_undisturbed()
     # uvicorn raises the signal that ended it once more, for whoever had a handler before
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     status = 0
@@ -53,6 +54,16 @@ def run(options: argparse.Namespace) -> int:
         logging.shutdown()
         os._exit(status)
     return status
+
+
+def _compute_undisturbed() -> None:
+    """Under Linux, a thread that wakes waits for the one at work to end its few milliseconds.
+
+    Else each request that comes interrupts a network: in an overload, where most are refused, that
+    cost 2 to 4% of the throughput.  On an idle core it makes no difference.
+    """
+    if hasattr(os, "SCHED_BATCH"):
+        os.sched_setscheduler(0, os.SCHED_BATCH, os.sched_param(0))
 
 
 def _allow_connections() -> None:

@@ -7,7 +7,6 @@ measurements for each machine, since a shared folder may be seen by several.
 from __future__ import annotations
 
 import hashlib
-import os
 import platform
 import tempfile
 from dataclasses import dataclass
@@ -18,6 +17,7 @@ import torch
 from pydantic import TypeAdapter, ValidationError
 
 import model.networks
+from app.cores import core_count
 from app.engines.candidates import Measurement
 
 _MEASUREMENTS = TypeAdapter(list[Measurement])
@@ -53,7 +53,7 @@ class EngineCache:
 
     @property
     def _measured(self) -> Path:
-        machine = f"{_processor()} {os.cpu_count()} {self.device}"
+        machine = f"{_processor()} {core_count()} {self.device}"
         if self.device.type == "cuda":
             machine += torch.cuda.get_device_name(self.device)
         return self.folder / f"measured-{hashlib.sha256(machine.encode()).hexdigest()[:16]}.json"

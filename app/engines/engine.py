@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Literal, Protocol
 
 import numpy as np
@@ -26,8 +27,11 @@ class Engine(Protocol):
     size: int
     device: str
     """As PyTorch names it."""
-    batch: int
-    """Faces a call with which each takes the least time."""
+    sizes: Sequence[int]
+    """Faces a call that something is made for at the first such call; ascending.  With the last,
+    each face takes the least time."""
+    calls: int
+    """How many may run at a time; with more than one, the device need not wait in between."""
 
     def __call__(self, crops: Crops) -> Crops:
         """Restore crops; same shape.

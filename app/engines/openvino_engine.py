@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Sequence
 from contextlib import ExitStack
 from functools import cache
 from pathlib import Path
@@ -56,7 +57,7 @@ def precisions() -> list[Precision]:
 
 
 class OpenVinoEngine:
-    """Implements :class:`app.engines.engine.Engine`.  One call at a time.
+    """Implements :class:`app.engines.engine.Engine`.
 
     ``model`` is a file of :func:`convert`; ``threads`` are those that a call may use.  Raises
     RuntimeError when it cannot be read.
@@ -68,22 +69,24 @@ class OpenVinoEngine:
 
     name: EngineName = "openvino"
     device = "cpu"
+    calls = 1
 
     def __init__(self, model: Path, precision: Precision, threads: int) -> None:
         self.precision = precision
-        self.batch = side_by_side(threads)
+        self._most = side_by_side(threads)
+        self.sizes: Sequence[int] = sorted({1, self._most})
         alone = _compile(model, precision, threads, streams=1)
         self.size = int(alone.input(0).partial_shape[1].get_length())
         self._alone = alone.create_infer_request()
         self._several: list[openvino.InferRequest] = []
-        if self.batch > 1:
-            several = _compile(model, precision, threads, streams=self.batch)
-            self._several = [several.create_infer_request() for _ in range(self.batch)]
+        if self._most > 1:
+            several = _compile(model, precision, threads, streams=self._most)
+            self._several = [several.create_infer_request() for _ in range(self._most)]
 
     def __call__(self, crops: Crops) -> Crops:
         restored = np.empty_like(crops, order="C")
-        for start in range(0, len(crops), self.batch):
-            part = crops[start : start + self.batch]
+        for start in range(0, len(crops), self._most):
+            part = crops[start : start + self._most]
             requests = [self._alone] if len(part) == 1 else self._several[: len(part)]
             with ExitStack() as started:  # whatever happens, none is left running
                 for request, crop in zip(requests, part, strict=True):

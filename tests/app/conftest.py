@@ -1,4 +1,5 @@
 import pytest
+from torch import nn
 
 from app.load import Loaded, load
 from app.settings import Settings
@@ -8,3 +9,8 @@ from app.settings import Settings
 def loaded() -> Loaded:
     """The bundled generator, and the detector."""
     return load(Settings(model="gpen-starter-256"))
+
+
+@pytest.fixture(scope="session")
+def detector(loaded: Loaded) -> nn.Module:
+    return loaded.detector

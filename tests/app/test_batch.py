@@ -41,17 +41,18 @@ class Engine:
             raise RuntimeError("device lost")
         if not crops.any():  # the sample
             return crops
-        self.batches.append([int(c[0, 0, 0]) for c in crops])
+        batch = [int(c[0, 0, 0]) for c in crops]
+        self.batches.append(batch)
         self.entered.release()
         assert self.gate.wait(10)
         if len(crops) > self.memory:
             raise torch.OutOfMemoryError("no memory")
-        self.broken = BREAKS in self.batches[-1]
-        if self.broken or RAISES in self.batches[-1]:
+        self.broken = BREAKS in batch
+        if self.broken or RAISES in batch:
             raise RuntimeError("boom")
-        if DIES in self.batches[-1]:
+        if DIES in batch:
             raise SystemExit
-        if LOSES in self.batches[-1]:
+        if LOSES in batch:
             return crops[:-1]
         return crops + np.uint8(1)
 
@@ -61,11 +62,14 @@ def started(
 ) -> tuple[FaceQueue, Worker, threading.Event]:
     queue = FaceQueue(limit, Pace(0))
     died = threading.Event()
-    worker = Worker(
-        engine, queue, max_batch=max_batch, max_wait=0, sample=crop(0)[None], on_death=died.set
-    )
+    worker = worker_of(engine, queue, died, max_batch)
     worker.start()
     return queue, worker, died
+
+
+def worker_of(engine: Engine, queue: FaceQueue, died: threading.Event, max_batch: int) -> Worker:
+    sample = crop(0)[None]
+    return Worker(engine, queue, max_batch=max_batch, max_wait=0, sample=sample, on_death=died.set)
 
 
 def result(future: Future[RestoredFace]) -> int:
@@ -332,3 +336,55 @@ def test_many_threads_lose_and_mix_nothing() -> None:
     assert len(queue) == 0
     assert max(map(len, engine.batches)) > 1
     worker.stop()
+
+
+def test_while_one_worker_is_at_the_device_another_forms_the_next_batch() -> None:
+    engine = Engine()
+    queue, worker, died = started(engine, max_batch=2)
+    other = worker_of(engine, queue, died, max_batch=2)
+    other.start()
+    futures = [queue.put([crop(level)])[0] for level in (1, 2, 3, 4)]
+    for _ in range(2):
+        assert engine.entered.acquire(timeout=10)
+    assert not engine.gate.is_set()  # both are in their calls
+    engine.gate.set()
+    assert [result(f) for f in futures] == [2, 3, 4, 5]
+    for stopped in (worker, other):
+        stopped.stop()
+        assert not stopped.alive
+    assert not died.is_set()
+
+
+def test_faces_of_one_request_wake_as_many_workers_as_they_need() -> None:
+    engine = Engine()
+    queue, worker, died = started(engine, max_batch=2)
+    other = worker_of(engine, queue, died, max_batch=2)
+    other.start()
+    futures = queue.put([crop(level) for level in (1, 2, 3, 4)])
+    for _ in range(2):
+        assert engine.entered.acquire(timeout=10)
+    engine.gate.set()
+    assert [result(f) for f in futures] == [2, 3, 4, 5]
+    worker.stop()
+    other.stop()
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+def test_when_one_of_two_workers_dies_nobody_waits_in_vain() -> None:
+    engine = Engine()
+    queue, worker, died = started(engine, max_batch=1)
+    others_death = threading.Event()
+    other = worker_of(engine, queue, others_death, max_batch=1)
+    other.start()
+    deadly, running, waiting = (queue.put([crop(level)])[0] for level in (DIES, 2, 3))
+    for _ in range(2):
+        assert engine.entered.acquire(timeout=10)
+    engine.gate.set()
+    with pytest.raises(RestorationFailed):
+        deadly.result(10)
+    assert result(running) == 3
+    # refused, or restored by the worker that lives
+    assert isinstance(waiting.exception(10), Unavailable | None)
+    worker.stop()
+    other.stop()
+    assert died.is_set() != others_death.is_set()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from io import BytesIO
-from typing import Any
 
 import cv2
 import numpy as np
@@ -12,44 +11,10 @@ from numpy.typing import NDArray
 from PIL import ExifTags, Image, ImageCms
 
 from app.load import Loaded
-from app.options import EnhanceOptions
-from app.pipeline import Enhanced, FoundFaces, find, finish
-from app.restore import restore_all
-from app.settings import Settings
-from tests.hostile.png import MAGIC
-from tests.kinds_of_photos import ALL, IPTC, P3, UPRIGHT_XMP, Levels, kinds
+from tests.app.enhancing import enhanced, mode_and_levels, untouched
+from tests.kinds_of_photos import ALL, IPTC, P3, UPRIGHT_XMP, kinds
 
 _LOSSY = 4.0  # mean levels, after another compression
-
-
-def mode_and_levels(data: bytes) -> tuple[str, Levels]:
-    """Of a result, by OpenCV where it is deep: Pillow would not tell."""
-    with Image.open(BytesIO(data)) as image:
-        if data.startswith(MAGIC) and data[24] == 16:
-            mode = {0: "L", 4: "LA", 2: "RGB", 6: "RGBA"}[data[25]]
-            read = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
-            assert read is not None
-            channels = {"L": [0], "LA": [0, 3], "RGB": [2, 1, 0], "RGBA": [2, 1, 0, 3]}[mode]
-            return f"{mode};16", read.reshape(*read.shape[:2], -1)[..., channels]
-        levels = np.asarray(image)
-        return image.mode, levels.reshape(*levels.shape[:2], -1)
-
-
-def untouched(found: FoundFaces, height: int, width: int) -> NDArray[np.bool_]:
-    """Pixels outside of the squares that were cut out."""
-    squares = np.zeros((height, width), np.uint8)
-    for face in found.aligned:
-        side = face.crop.shape[0] - 0.5
-        corners = np.array([[[-0.5, -0.5], [side, -0.5], [side, side], [-0.5, side]]])
-        there = cv2.transform(corners, cv2.invertAffineTransform(face.matrix))
-        cv2.fillConvexPoly(squares, there[0].round().astype(np.int32), 1)
-    return np.asarray(cv2.dilate(squares, np.ones((3, 3), np.uint8)) == 0)
-
-
-def enhanced(data: bytes, loaded: Loaded, **options: Any) -> tuple[FoundFaces, Enhanced]:
-    wanted = EnhanceOptions(**options)
-    found = find(data, wanted, Settings().limits, loaded.detector, loaded.restorer)
-    return found, finish(found, restore_all(loaded.restorer, found.crops, 4), wanted)
 
 
 @pytest.mark.parametrize("name", kinds())
@@ -155,24 +120,3 @@ def test_the_same_photo_in_another_colour_space_is_restored_alike(
     difference = np.abs(np.asarray(back).astype(int) - np.asarray(results[0]))
     assert difference.mean() < 1
     assert np.percentile(difference, 99) <= 4
-
-
-def test_no_edge_is_seen_on_a_flat_background(astronaut: NDArray[np.uint8], loaded: Loaded) -> None:
-    """A head before a plain wall: along the mask's border nothing steps by more than two levels."""
-    wall = np.full_like(astronaut, (190, 180, 170))
-    head = np.zeros(astronaut.shape[:2], np.float32)
-    cv2.ellipse(head, (224, 115), (62, 84), 0, 0, 360, 1.0, -1)
-    head = np.asarray(cv2.GaussianBlur(head, (0, 0), 4), np.float32)[..., None]
-    photo = np.rint(wall + head * (astronaut.astype(np.float32) - wall)).astype(np.uint8)
-    buffer = BytesIO()
-    Image.fromarray(photo).save(buffer, "PNG")
-    found, result = enhanced(buffer.getvalue(), loaded)
-    _, levels = mode_and_levels(result.picture.data)
-    assert len(found.aligned) == 1
-    plain = np.asarray(head[..., 0] == 0)
-    covered = plain & ~untouched(found, *plain.shape)
-    assert covered.sum() > 5_000  # the square reaches well beyond the head
-    for axis in (0, 1):
-        steps = np.abs(np.diff(levels.astype(int), axis=axis)).max(2)
-        both = covered[1:] & covered[:-1] if axis == 0 else covered[:, 1:] & covered[:, :-1]
-        assert steps[both].max() <= 2

@@ -6,7 +6,8 @@ from app.engines.build import prepare
 from app.engines.cache import EngineCache
 from app.engines.candidates import Measurement, candidates
 from app.engines.engine import EngineError
-from app.load import find_detector, load
+from app.load import DeviceError, _warm_up, choose_devices, find_detector, load
+from app.restore import Restorer
 from app.retinaface import InBfloat16
 from app.settings import Settings
 from tests.app.engines.conftest import save_small_generator
@@ -43,7 +44,7 @@ def test_first_by_pytorch_and_when_it_is_prepared_by_what_was_chosen(settings, w
     second = load(settings("openvino", "fp32"))
     assert (second.restorer.engine.name, second.restorer.engine.precision) == ("openvino", "fp32")
     assert second.prepared
-    assert (first.max_batch, second.max_batch) == (1, second.restorer.engine.batch)
+    assert (first.max_batch, second.max_batch) == (1, second.restorer.engine.sizes[-1])
     crops = np.random.default_rng(0).integers(0, 256, (2, 64, 64, 3), dtype=np.uint8)
     one, other = first.restorer(crops), second.restorer(crops)
     assert np.abs(one.astype(int) - other).max() <= 1
@@ -90,3 +91,63 @@ def test_the_detector_is_quick_where_it_may_be(settings, monkeypatch, precision,
     monkeypatch.setattr("app.load._has_quick_bfloat16", lambda _: there)
     detector = find_detector(settings(precision=precision), CPU)
     assert isinstance(detector, InBfloat16) == (there and precision in ("auto", "bf16"))
+
+
+@pytest.mark.parametrize(
+    ("name", "gpus", "expected"),
+    [
+        ("auto", 0, ["cpu"]),
+        ("cpu", 2, ["cpu"]),
+        ("auto", 2, ["cuda:0", "cuda:1"]),
+        ("cuda", 2, ["cuda:0", "cuda:1"]),
+        ("cuda:1", 2, ["cuda:1"]),
+    ],
+)
+def test_all_gpus_unless_one_is_named(monkeypatch, name, gpus, expected):
+    pretend(monkeypatch, gpus)
+    assert [str(device) for device in choose_devices(name)] == expected
+
+
+@pytest.mark.parametrize(("name", "gpus"), [("cuda", 0), ("cuda:0", 0), ("cuda:2", 2)])
+def test_a_gpu_that_is_not_there_is_told_of(monkeypatch, name, gpus):
+    pretend(monkeypatch, gpus)
+    with pytest.raises(DeviceError, match=f"device {name}: PyTorch sees {gpus} GPUs"):
+        choose_devices(name)
+
+
+def pretend(monkeypatch, gpus: int) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: gpus > 0)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: gpus)
+
+
+class Device:
+    """An engine on a device with memory for so many faces."""
+
+    device, size, sizes = "cuda:0", 4, (1, 2, 4, 8)
+
+    def __init__(self, memory: int) -> None:
+        self.memory = memory
+        self.seen: list[int] = []
+
+    def __call__(self, crops):
+        self.seen.append(len(crops))
+        if len(crops) > self.memory:
+            raise torch.OutOfMemoryError("no memory")
+        return crops
+
+
+@pytest.mark.parametrize(("memory", "most"), [(1, 1), (5, 4), (8, 8)])
+def test_batches_are_as_large_as_the_memory_allows(memory, most, caplog):
+    engine = Device(memory)
+    assert _warm_up(restorer_on(engine)) == most
+    assert engine.seen == [n for n in engine.sizes if n // 2 <= memory]
+    assert ("has memory for" in caplog.text) == (most < 8)
+
+
+def test_a_device_without_memory_for_a_face_is_no_device():
+    with pytest.raises(torch.OutOfMemoryError):
+        _warm_up(restorer_on(Device(0)))
+
+
+def restorer_on(engine) -> Restorer:
+    return Restorer(engine, "small", "none", np.zeros((5, 2)))

@@ -5,8 +5,9 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from app.align import AlignedFace, align, similarity
+from app.align import AlignedFace, Matrix, align, rescaled, similarity
 from app.paste import paste, replace_whole
+from app.photo import Levels
 from model.templates import landmark_template
 
 TEMPLATE = landmark_template("gpen", 256)
@@ -19,9 +20,26 @@ def landmarks_at(x: float, y: float, scale: float, angle: float = 0.0) -> NDArra
     return landmarks
 
 
-def flat_face(landmarks: NDArray[np.float64], level: int) -> AlignedFace:
-    crop = np.full((256, 256, 3), level, np.uint8)
-    return AlignedFace(crop, similarity(landmarks, TEMPLATE))
+def pasted(photo: Levels, *faces: tuple[NDArray[np.float64], int], strength: float = 1.0) -> Levels:
+    """With the faces at these landmarks restored to one flat level each."""
+    aligned = [align(photo, landmarks, TEMPLATE, 256) for landmarks, _ in faces]
+    crops = [
+        np.full_like(face.crop, level) for face, (_, level) in zip(aligned, faces, strict=True)
+    ]
+    return paste(photo, aligned, crops, TEMPLATE, strength=strength)
+
+
+def put_back(photo: Levels, *faces: AlignedFace, scale: int = 1) -> Levels:
+    return paste(photo, faces, [face.crop for face in faces], TEMPLATE, scale=scale)
+
+
+def outside(photo: Levels, matrix: Matrix) -> NDArray[np.bool_]:
+    """Pixels outside of the square that was cut out."""
+    corners = np.array([[[-0.5, -0.5], [255.5, -0.5], [255.5, 255.5], [-0.5, 255.5]]])
+    there = cv2.transform(corners, cv2.invertAffineTransform(matrix))
+    square = np.zeros(photo.shape[:2], np.uint8)
+    cv2.fillConvexPoly(square, there[0].round().astype(np.int32), 1)
+    return np.asarray(cv2.dilate(square, np.ones((3, 3), np.uint8)) == 0)
 
 
 def noise(height: int, width: int, seed: int = 0) -> NDArray[np.uint8]:
@@ -30,22 +48,23 @@ def noise(height: int, width: int, seed: int = 0) -> NDArray[np.uint8]:
 
 def test_no_face_no_change() -> None:
     photo = noise(50, 60)
-    result = paste(photo, [])
+    result = put_back(photo)
     np.testing.assert_array_equal(result, photo)
     assert result is not photo
 
 
-def test_strength_zero_no_change() -> None:
+@pytest.mark.parametrize("scale", [0.1, 0.5, 3.0])
+def test_strength_zero_no_change(scale: float) -> None:
     photo = noise(300, 300)
     np.testing.assert_array_equal(
-        paste(photo, [flat_face(landmarks_at(150, 150, 0.5), 0)], strength=0), photo
+        pasted(photo, (landmarks_at(150, 150, scale), 0), strength=0), photo
     )
 
 
 def test_strength_is_a_blend() -> None:
     photo = np.full((300, 300, 3), 100, np.uint8)
-    face = flat_face(landmarks_at(150, 150, 0.5), 200)
-    centres = [int(paste(photo, [face], strength=s)[150, 150, 0]) for s in (0, 0.25, 0.5, 1)]
+    face = landmarks_at(150, 150, 0.5), 200
+    centres = [int(pasted(photo, face, strength=s)[150, 150, 0]) for s in (0, 0.25, 0.5, 1)]
     assert centres == [100, 125, 150, 200]
 
 
@@ -53,23 +72,16 @@ def test_strength_is_a_blend() -> None:
 @pytest.mark.parametrize("scale", [0.1, 0.5, 2.0])
 def test_only_the_face_s_own_square_changes(angle: float, scale: float) -> None:
     photo = noise(700, 800)
-    face = flat_face(landmarks_at(420, 330, scale, angle), 90)
-    changed = (paste(photo, [face]) != photo).any(axis=2)
-    corners = cv2.transform(
-        np.array([[[-0.5, -0.5], [255.5, -0.5], [255.5, 255.5], [-0.5, 255.5]]]),
-        cv2.invertAffineTransform(face.matrix),
-    )
-    square = np.zeros((700, 800), np.uint8)
-    cv2.fillConvexPoly(square, corners[0].round().astype(np.int32), 1)
-    near = cv2.dilate(square, np.ones((3, 3), np.uint8))
+    landmarks = landmarks_at(420, 330, scale, angle)
+    changed = (pasted(photo, (landmarks, 90)) != photo).any(axis=2)
     assert changed.any()
-    assert not changed[near == 0].any()
+    assert not changed[outside(photo, similarity(landmarks, TEMPLATE))].any()
 
 
 def test_the_mask_fades_out_gently() -> None:
     """On a flat photo no step along the border is larger than the feather allows."""
     photo = np.full((600, 600, 3), 100, np.uint8)
-    result = paste(photo, [flat_face(landmarks_at(300, 300, 1.5), 140)]).astype(int)
+    result = pasted(photo, (landmarks_at(300, 300, 1.5), 140)).astype(int)
     steps = (
         np.abs(np.diff(result[..., 0], axis=0)).max(),
         np.abs(np.diff(result[..., 0], axis=1)).max(),
@@ -83,7 +95,7 @@ def test_an_unrestored_crop_goes_back_where_it_came_from() -> None:
     photo = np.stack([x * 0.3, y * 0.4, 127 + 60 * np.sin((x + y) / 50)], axis=2).astype(np.uint8)
     for scale in (0.3, 1.0, 1.9):
         face = align(photo, landmarks_at(400, 300, scale, 0.3), TEMPLATE, 256)
-        difference = np.abs(paste(photo, [face]).astype(int) - photo)
+        difference = np.abs(put_back(photo, face).astype(int) - photo)
         assert difference.max() <= 3, scale
         assert difference.mean() < 0.5
 
@@ -91,7 +103,7 @@ def test_an_unrestored_crop_goes_back_where_it_came_from() -> None:
 def test_faces_over_the_border_and_beyond() -> None:
     photo = noise(200, 200)
     for x, y in [(0, 0), (199, 100), (-60, 100), (100, 260), (-900, -900)]:
-        result = paste(photo, [flat_face(landmarks_at(x, y, 0.6), 50)])
+        result = pasted(photo, (landmarks_at(x, y, 0.6), 50))
         assert result.shape == photo.shape
     assert (result == photo).all()  # the last one lies wholly outside
 
@@ -99,11 +111,11 @@ def test_faces_over_the_border_and_beyond() -> None:
 def test_overlapping_faces_share_without_a_seam_and_in_any_order() -> None:
     photo = np.full((400, 600, 3), 100, np.uint8)
     faces = [
-        flat_face(landmarks_at(250, 200, 0.8), 120),
-        flat_face(landmarks_at(350, 200, 0.8), 180),
+        (landmarks_at(250, 200, 0.8), 120),
+        (landmarks_at(350, 200, 0.8), 180),
     ]
-    result = paste(photo, faces)
-    np.testing.assert_array_equal(result, paste(photo, faces[::-1]))
+    result = pasted(photo, *faces)
+    np.testing.assert_array_equal(result, pasted(photo, *faces[::-1]))
     row = result[200, :, 0].astype(int)
     assert row[230] <= 123
     assert row[370] >= 177
@@ -119,59 +131,71 @@ def test_pasting_into_an_enlarged_photo(scale: int) -> None:
     size = (200 * scale, 150 * scale)
     large = np.asarray(cv2.resize(photo, size, interpolation=cv2.INTER_CUBIC), dtype=np.uint8)
     face = align(photo, landmarks_at(100, 75, 0.3), TEMPLATE, 256)
-    difference = np.abs(paste(large, [face], scale=scale).astype(int) - large)
+    difference = np.abs(put_back(large, face, scale=scale).astype(int) - large)
     assert difference.max() <= 2
 
 
 @pytest.mark.parametrize("side", [100, 256, 1024])
 def test_an_aligned_picture_is_replaced_to_its_very_border(side: int) -> None:
-    result = replace_whole(
-        np.zeros((side, side, 3), np.uint8), np.full((256, 256, 3), 200, np.uint8)
-    )
+    photo = np.zeros((side, side, 3), np.uint8)
+    face = align(photo, rescaled(TEMPLATE, side / 256), TEMPLATE, 256)
+    result = replace_whole(photo, face, np.full_like(face.crop, 200), TEMPLATE)
     assert result.shape == (side, side, 3)
     assert (result == 200).all()
 
 
 def test_rounding_not_truncation() -> None:
     photo, crop = (np.full((256, 256, 3), level, np.uint8) for level in (100, 101))
-    assert (replace_whole(photo, crop, strength=0.6) == 101).all()
-    assert (replace_whole(photo, crop, strength=0.4) == 100).all()
-    face = flat_face(landmarks_at(128, 128, 1), 101)
-    assert paste(photo, [face], strength=0.6)[128, 128, 0] == 101
-    assert paste(photo, [face], strength=0.4)[128, 128, 0] == 100
+    face = align(photo, TEMPLATE, TEMPLATE, 256)
+    for strength, level in ((0.6, 101), (0.4, 100)):
+        assert (replace_whole(photo, face, crop, TEMPLATE, strength=strength) == level).all()
+        result = paste(photo, [face], [crop], TEMPLATE, strength=strength)
+        assert result[128, 128, 0] == level
 
 
 def test_a_deep_photo_is_blended_at_full_precision() -> None:
     """Half of a step of one eighth bit level is there, and outside of the mask is what was."""
     photo = np.random.default_rng(0).integers(0, 65_536, (700, 800, 3), dtype=np.uint16)
     photo[100:600, 100:700] = 30_000
-    face = flat_face(landmarks_at(400, 350, 1.0, 0.4), 0)
-    crop = np.full((256, 256, 3), 30_257, np.uint16)
-    result = paste(photo, [AlignedFace(crop, face.matrix)], strength=0.5)
+    landmarks = landmarks_at(400, 350, 1.0, 0.4)
+    result = pasted(photo, (landmarks, 30_257), strength=0.5)
     assert result.dtype == np.uint16
     assert result[350, 400, 0] == 30_128  # to even
     assert len(np.unique(result[100:600, 100:700])) > 60  # of a soft border
-    corners = cv2.transform(
-        np.array([[[-0.5, -0.5], [255.5, -0.5], [255.5, 255.5], [-0.5, 255.5]]]),
-        cv2.invertAffineTransform(face.matrix),
-    )
-    square = np.zeros((700, 800), np.uint8)
-    cv2.fillConvexPoly(square, corners[0].round().astype(np.int32), 1)
-    outside = cv2.dilate(square, np.ones((3, 3), np.uint8)) == 0
-    np.testing.assert_array_equal(result[outside], photo[outside])
-    whole = replace_whole(crop, crop + np.uint16(1000), strength=0.25)
-    assert (whole == 30_507).all()
+    kept = outside(photo, similarity(landmarks, TEMPLATE))
+    np.testing.assert_array_equal(result[kept], photo[kept])
+    whole = np.full((256, 256, 3), 30_257, np.uint16)
+    face = align(whole, TEMPLATE, TEMPLATE, 256)
+    more = replace_whole(whole, face, whole + np.uint16(1000), TEMPLATE, strength=0.25)
+    assert (more == 30_507).all()
 
 
 def test_noise_where_the_mask_is_nothing_stays_to_the_bit() -> None:
     """Within a face's square, too, there are pixels that it does not cover."""
     photo = np.random.default_rng(0).integers(0, 65_536, (300, 300, 3), dtype=np.uint16)
-    face = flat_face(landmarks_at(150, 150, 0.5), 0)
-    crop = np.full((256, 256, 3), 9, np.uint16)
-    result = paste(photo, [AlignedFace(crop, face.matrix)])
-    corner = np.s_[87:91, 87:91]  # the square starts at 86
+    result = pasted(photo, (landmarks_at(150, 150, 0.5), 9))
+    corner = np.s_[87:100, 87:100]  # the square starts at 86
     np.testing.assert_array_equal(result[corner], photo[corner])
     assert (result[140:160, 140:160] == 9).all()
+
+
+def test_a_large_face_is_worked_on_in_parts_that_fit(monkeypatch: pytest.MonkeyPatch) -> None:
+    photo = noise(600, 500)
+    face = landmarks_at(250, 300, 1.7, 0.3), 80
+    whole = pasted(photo, face)
+    monkeypatch.setattr("app.paste._BAND", 500 * 37)
+    np.testing.assert_allclose(pasted(photo, face).astype(int), whole, atol=1)
+
+
+def test_a_tiny_face_is_restored_with_care() -> None:
+    photo = np.full((400, 400, 3), 100, np.uint8)
+    amounts = [
+        pasted(photo, (landmarks_at(200, 200, scale), 200))[190:210, 190:210].max() - 100.0
+        for scale in (0.1, 0.2, 0.3, 0.5)
+    ]
+    assert amounts[0] == 50
+    assert 50 < amounts[1] < 90
+    assert amounts[2:] == [100, 100]
 
 
 def test_pasting_is_ten_times_faster_than_the_published_helper() -> None:

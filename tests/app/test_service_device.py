@@ -1,6 +1,7 @@
 """What a server does when its worker or its device fails."""
 
 import threading
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -9,6 +10,7 @@ import torch
 from numpy.typing import NDArray
 
 from app.load import Loaded
+from app.settings import Settings
 from tests.app.running import post, running, wait_for, with_restorer
 from tests.conftest import encode_png
 
@@ -101,3 +103,30 @@ def test_a_face_whose_result_is_no_picture_fails_alone(
         assert post(client, bright).status_code == 500
         assert post(client, encode_png(astronaut)).status_code == 200
         assert not ended.is_set()
+
+
+def test_every_device_takes_faces_from_the_queue(
+    monkeypatch: pytest.MonkeyPatch, loaded: Loaded, astronaut: NDArray[np.uint8]
+) -> None:
+    both = threading.Barrier(2)
+    used: set[int] = set()
+
+    def on_device(number: int) -> Any:
+        def restore(crops: NDArray[np.uint8]) -> NDArray[np.uint8]:
+            if crops.any():
+                used.add(number)
+                both.wait(10)  # the one waits until the other has faces, too
+            return crops
+
+        return with_restorer(loaded, restore)(Settings()).restorer
+
+    first, second = on_device(0), on_device(1)
+    work = replace(loaded, restorer=first, others=(second,), max_batch=1, max_wait=0)
+    crowd = encode_png(np.hstack([astronaut] * 2))
+    with running(monkeypatch, lambda _: work) as (client, ended):
+        wait_for(client, "ok")
+        answer = post(client, crowd)
+        assert (answer.status_code, answer.headers["x-faces-restored"]) == (200, "2")
+        assert used == {0, 1}
+        assert client.get("/health").json()["device"] == "cpu, cpu"
+    assert not ended.is_set()

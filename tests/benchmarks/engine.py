@@ -21,7 +21,7 @@ import torch
 
 from app.engines.engine import Crops, Precision
 from app.engines.samples import sample_crops
-from app.load import choose_device
+from app.load import choose_devices
 from model.networks import Architecture
 from tests.benchmarks.contestants import (
     NO_ONNX_RUNTIME,
@@ -196,7 +196,7 @@ def main() -> None:
     add_json(parser)
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
-    device = choose_device("auto")
+    device = choose_devices("auto")[0]
     tell(str(Machine.this()))
     networks: list[Network] = []
     for size in options.sizes:

@@ -36,7 +36,7 @@ class Plain:
         restorer, limits = self.loaded.restorer, self.settings.limits
         found = find(data, self.options, limits, self.loaded.detector, restorer)
         crops = restore_all(restorer, found.crops, self.loaded.max_batch)
-        return finish(found, crops, self.options)
+        return finish(found, crops, self.options, guard=self.loaded.guard)
 
 
 @dataclass(frozen=True)

@@ -58,7 +58,8 @@ def _pictures() -> Iterator[File]:
     yield File("foreign: SVG said to be a png", svg, FOREIGN, content_type="image/png")
     for brand in (b"heic", b"mif1", b"avif", b"mp42", b"qt  "):
         box = u32(24) + b"ftyp" + brand + bytes(4) + b"mif1" + brand
-        yield File(f"foreign: ftyp {brand.decode().strip()}", box + noise(500), FOREIGN)
+        statuses = FOREIGN | BROKEN if brand in (b"heic", b"mif1") else FOREIGN
+        yield File(f"foreign: ftyp {brand.decode().strip()}", box + noise(500), statuses)
 
 
 def _documents() -> Iterator[File]:

@@ -12,7 +12,7 @@ from functools import lru_cache
 import numpy as np
 from PIL import Image
 
-from tests.hostile import png
+from tests.hostile import heic, png
 from tests.hostile.made import encoded, picture, srgb, u32
 
 SEED = 20_260_101
@@ -55,6 +55,7 @@ def seeds() -> dict[str, bytes]:
         "tiff big": encoded(picture(), "TIFF", big_tiff=True),
         "tiff fax": encoded(picture("1"), "TIFF", compression="group4"),
     }
+    made |= heic.seeds()
     for mode in ("1", "L", "LA", "P", "RGBA", "CMYK", "YCbCr", "LAB", "I;16", "I"):
         made[f"tiff {mode}"] = encoded(picture(mode), "TIFF")
     for packing in ("packbits", "tiff_lzw", "tiff_adobe_deflate", "jpeg", "lzma", "zstd"):

@@ -16,7 +16,9 @@ from model.checkpoints import (
     DETECTOR_MOBILENET,
     DETECTOR_RESNET50,
     DISCRIMINATOR_512,
+    REALESRNET_X2,
     STARTER_256,
+    UPSCALERS,
     WEIGHTS,
     CheckpointError,
     weights_named,
@@ -60,10 +62,16 @@ def test_names_and_files_are_unique():
     assert len({weights.file_name for weights in WEIGHTS}) == len(WEIGHTS)
 
 
-def test_only_the_bundled_weights_are_for_commercial_use():
+def test_licences_say_whether_they_allow_commercial_use():
+    """The bundled weights' do, and those of Real-ESRGAN."""
     for weights in WEIGHTS:
-        assert weights.commercial == weights.bundled
+        assert weights.commercial == (weights.bundled or "BSD" in weights.licence)
         assert ("non-commercial" in weights.licence) == (not weights.commercial)
+
+
+def test_upscalers_say_their_scale():
+    for weights in UPSCALERS:
+        assert f"-x{weights.scale}" in weights.name
 
 
 def test_auto_prefers_the_official_weights():
@@ -81,6 +89,11 @@ def test_auto_prefers_the_official_weights():
             DETECTOR_RESNET50,
             "iic/cv_gpen_image-portrait-enhancement",
             "face_detection/RetinaFace-R50.pth",
+        ),
+        (
+            REALESRNET_X2,
+            "iic/cv_gpen_image-portrait-enhancement",
+            "super_resolution/realesrnet_x2.pth",
         ),
     ],
 )

@@ -42,7 +42,7 @@ def test_equals_pytorch_for_any_number_of_faces(converted, crops, reference, fac
     ("threads", "batch"), [(1, 1), (2, 2), (3, 3), (4, 4), (6, 3), (8, 4), (16, 4)]
 )
 def test_each_face_has_threads_of_its_own(converted, threads, batch):
-    assert OpenVinoEngine(converted, "fp32", threads).batch == batch
+    assert OpenVinoEngine(converted, "fp32", threads).sizes[-1] == batch
 
 
 def test_faces_come_back_in_their_order_and_alone(converted, crops):
