@@ -11,13 +11,15 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from app.errors import Unauthorized
 from app.middleware import is_probe
+from app.page import is_page
 from app.problems import problem_response
 
 
 class ApiKeys:
-    """Refuses requests without one of the keys, before the body is read.  Probes are exempt.
+    """Refuses requests without one of the keys, before the body is read.
 
-    A key comes as ``X-API-Key`` or ``Authorization: Bearer``.
+    A key comes as ``X-API-Key`` or ``Authorization: Bearer``.  Probes are exempt, and so is
+    the demo page: it holds nothing secret, and a browser has no key before a page has asked for it.
     """
 
     def __init__(self, app: ASGIApp, keys: Sequence[str]) -> None:
@@ -25,7 +27,7 @@ class ApiKeys:
         self.keys = [key.encode() for key in keys]
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http" or is_probe(scope["path"]) or self._knows(scope):
+        if scope["type"] != "http" or _is_open(scope["path"]) or self._knows(scope):
             await self.app(scope, receive, send)
             return
         error = Unauthorized("Send an API key as X-API-Key, or as Authorization: Bearer.")
@@ -40,3 +42,7 @@ class ApiKeys:
         # every key is compared, each in constant time: timing tells nothing of how near a guess is
         matches = [hmac.compare_digest(given.encode(), key) for key in self.keys]
         return any(matches)
+
+
+def _is_open(path: str) -> bool:
+    return is_probe(path) or is_page(path)

@@ -11,7 +11,7 @@ from importlib.metadata import version
 from fastapi import FastAPI
 from starlette.formparsers import MultiPartParser
 
-from app import problems
+from app import docs_page, openapi, problems
 from app.api import EXPOSED_HEADERS, router
 from app.cors import Cors
 from app.drain import sigterm_drains
@@ -21,6 +21,7 @@ from app.linger import CloseUnread
 from app.log import configure_logging
 from app.metrics import Metrics
 from app.middleware import ObserveRequests, RequestId, is_routine
+from app.page.routes import page_router
 from app.security_headers import SecurityHeaders
 from app.service import Service
 from app.settings import Settings, read_settings
@@ -53,9 +54,12 @@ def create_app(settings: Settings, on_failure: Callable[[], None] = exit_soon) -
 
     app = FastAPI(
         title="GPEN Portrait",
-        summary="Restores every face of a photo.",
+        summary=openapi.SUMMARY,
+        description=openapi.DESCRIPTION,
+        openapi_tags=openapi.TAGS,
         version=version("gpen-portrait"),
         lifespan=lifespan,
+        docs_url=None,  # ours
         redoc_url=None,
         redirect_slashes=False,
         # where OTEL_EXPORTER_OTLP_ENDPOINT says, if it says so; needs the extra [otel]
@@ -63,6 +67,9 @@ def create_app(settings: Settings, on_failure: Callable[[], None] = exit_soon) -
     )
     app.state.metrics = metrics
     app.include_router(router)
+    app.include_router(page_router(settings))
+    docs_page.install(app)
+    openapi.install(app, needs_key=bool(settings.keys))
     problems.install(app)
     MultiPartParser.spool_max_size = 0  # in memory, whatever the size: the gate bounds it
     app.add_middleware(Gate, max_body=settings.max_body_bytes, timeout_s=settings.request_timeout_s)

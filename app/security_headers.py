@@ -5,19 +5,30 @@ from __future__ import annotations
 from starlette.datastructures import MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from app.page import is_page
+
+_POLICY = "Content-Security-Policy"
 _HEADERS = {
-    "Content-Security-Policy": "default-src 'none'; frame-ancestors 'none'",
+    _POLICY: "default-src 'none'; frame-ancestors 'none'",
     "Referrer-Policy": "no-referrer",
     "X-Content-Type-Options": "nosniff",
     "X-Frame-Options": "DENY",
 }
-_PAGES = {  # FastAPI's page loads Swagger UI, and has a script of its own
-    "/docs": (
+_DOCS = {  # Swagger UI has its icons in its style sheet, and shows pictures from memory
+    **_HEADERS,
+    _POLICY: (
         "default-src 'none'; connect-src 'self'; frame-ancestors 'none'; "
-        "img-src 'self' data: https://fastapi.tiangolo.com; "
-        "script-src 'unsafe-inline' https://cdn.jsdelivr.net; "
-        "style-src 'unsafe-inline' https://cdn.jsdelivr.net"
+        "img-src 'self' blob: data:; script-src 'self'; style-src 'self'"
     ),
+}
+_DEMO = {  # all of it: the page's worker answers to the policy that its own file comes with
+    **_HEADERS,
+    _POLICY: (
+        "default-src 'none'; base-uri 'none'; connect-src 'self'; form-action 'none'; "
+        "frame-ancestors 'none'; img-src 'self' blob:; script-src 'self'; style-src 'self'; "
+        "worker-src 'self'"
+    ),
+    "Permissions-Policy": "camera=(self), display-capture=(), geolocation=(), microphone=()",
 }
 
 
@@ -37,10 +48,14 @@ class SecurityHeaders:
         async def send_with_headers(message: Message) -> None:
             if message["type"] == "http.response.start":
                 headers = MutableHeaders(scope=message)
-                if scope["path"] in _PAGES:
-                    headers.setdefault("Content-Security-Policy", _PAGES[scope["path"]])
-                for name, value in _HEADERS.items():
+                for name, value in _headers(scope["path"]).items():
                     headers.setdefault(name, value)
             await send(message)
 
         await self.app(scope, receive, send_with_headers)
+
+
+def _headers(path: str) -> dict[str, str]:
+    if is_page(path):
+        return _DEMO
+    return _DOCS if path == "/docs" else _HEADERS

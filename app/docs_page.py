@@ -1,0 +1,57 @@
+"""``GET /docs``: the OpenAPI description for people, in a Swagger UI that needs no other server."""
+
+from __future__ import annotations
+
+from fastapi import APIRouter, FastAPI
+from starlette.responses import HTMLResponse, Response
+from starlette.staticfiles import StaticFiles
+
+_ASSETS = ("fastapi_offline", "static")
+"""The package that brings Swagger UI's files, and where in it they are."""
+
+# Addresses are relative, so that the page works behind a proxy's path prefix, too.
+_PAGE = """\
+<!doctype html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<title>GPEN Portrait: API</title>
+<link rel="icon" href="data:,">
+<link rel="stylesheet" href="docs/assets/swagger-ui.css">
+</head>
+<body>
+<div id="swagger-ui"></div>
+<script src="docs/assets/swagger-ui-bundle.js"></script>
+<script src="docs/start.js"></script>
+</body>
+</html>
+"""
+
+_START = """\
+SwaggerUIBundle({
+  url: "openapi.json",
+  dom_id: "#swagger-ui",
+  deepLinking: true,
+  displayRequestDuration: true,
+  presets: [SwaggerUIBundle.presets.apis],
+});
+"""
+
+router = APIRouter(include_in_schema=False)
+
+
+@router.get("/docs")
+async def page() -> Response:
+    return HTMLResponse(_PAGE)
+
+
+@router.get("/docs/start.js")
+async def start() -> Response:
+    return Response(_START, media_type="text/javascript")
+
+
+def install(app: FastAPI) -> None:
+    """Serve the page and what it loads."""
+    app.include_router(router)
+    app.mount("/docs/assets", StaticFiles(packages=[_ASSETS]), name="docs-assets")
