@@ -3,26 +3,25 @@
 from __future__ import annotations
 
 import argparse
+import sys
+from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from pydantic import ValidationError
+from tqdm import tqdm
 
+from app.bulk.cluster import ClusterError, enhance_on_cluster
+from app.bulk.outcome import FailureList, Outcome, Problem
+from app.bulk.plan import FORMATS, SUFFIXES, Job, Task, named, survey
 from app.commands.flags import add_settings, settings_from
-from app.commands.photos import SUFFIXES, fail, find_photos, for_each
+from app.commands.photos import fail
+from app.cores import core_count
+from app.errors import NotServing
 from app.log import configure_logging
 from app.options import EnhanceOptions, OutputFormat
 from app.settings import Settings, one_line
 
-if TYPE_CHECKING:
-    from app.load import Loaded
-
-_FORMATS: dict[str, OutputFormat] = {
-    ".jpg": "jpeg",
-    ".jpeg": "jpeg",
-    ".png": "png",
-    ".webp": "webp",
-}
 _SETTINGS = (
     "model",
     "weights_dir",
@@ -34,6 +33,7 @@ _SETTINGS = (
     "max_output_pixels",
     "min_face",
     "detection_threshold",
+    "guard",
     "log_level",
 )
 
@@ -45,7 +45,12 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     for name, field in EnhanceOptions.model_fields.items():
         flag = f"--{name.replace('_', '-')}"
         if field.annotation is bool:
-            parser.add_argument(flag, action="store_true", help=field.description)
+            parser.add_argument(
+                flag,
+                action=argparse.BooleanOptionalAction,
+                default=field.default,
+                help=field.description,
+            )
         else:
             parser.add_argument(
                 flag,
@@ -53,6 +58,31 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
                 metavar="VALUE",
                 help=f"{field.description} (default: {field.default})",
             )
+    group = parser.add_argument_group("folders")
+    group.add_argument(
+        "--resume", action="store_true", help="leave out photos whose result is there already"
+    )
+    group.add_argument(
+        "--failures",
+        type=Path,
+        metavar="FILE",
+        help="where to list photos that failed, as lines of JSON (default: failures.jsonl in the "
+        "output folder)",
+    )
+    group.add_argument(
+        "--ray",
+        nargs="?",
+        const="",
+        metavar="ADDRESS",
+        help="work on a Ray cluster: this address, or the one that this machine is part of, or "
+        "else this machine alone",
+    )
+    group.add_argument(
+        "--ray-workers",
+        type=int,
+        metavar="N",
+        help="processes that load the models (default: one a GPU, else one for each 4 cores)",
+    )
     add_settings(parser, _SETTINGS)
     parser.set_defaults(run=run)
 
@@ -68,67 +98,123 @@ def run(options: argparse.Namespace) -> int:
         wanted = EnhanceOptions.model_validate(chosen)
     except ValidationError as error:
         return fail(one_line(error))
+    if options.ray_workers is not None and options.ray_workers < 1:
+        return fail("--ray-workers is at least 1")
     try:
-        work = _plan(options.input, options.output, wanted.format)
+        if options.input.is_dir():
+            return _enhance_folder(options, settings, wanted)
+        if options.ray is not None:
+            return fail("--ray is for folders")
+        return _enhance_photo(options, settings, wanted)
+    except NotServing:
+        return fail("the device failed; --resume goes on")
     except OSError as error:
-        return fail(f"{error.filename}: {error.strerror}")
-    if not work:
-        return fail(f"no photos in {options.input}")
-
-    from app.load import load  # noqa: PLC0415  (PyTorch takes seconds; mistakes are told first)
-
-    try:
-        loaded = load(settings)
-    except ValueError as error:
+        return fail(f"{error.filename}: {(error.strerror or str(error)).lower()}")
+    except (ValueError, ClusterError) as error:
         return fail(str(error))
 
-    def restore(item: tuple[Path, Path]) -> str:
-        faces = enhance_file(*item, wanted, loaded, settings)
-        return f"{item[1]}: {faces} faces restored"
 
-    return 1 if for_each(work, lambda item: item[0], restore) else 0
+def _enhance_photo(options: argparse.Namespace, settings: Settings, wanted: EnhanceOptions) -> int:
+    source = options.input
+    source.stat()  # a name that is not there is told before PyTorch is loaded
+    target = _target(source, options.output, wanted.format)
+    if options.resume and target.exists():
+        print(f"{target}: there already")
+        return 0
 
+    from app.bulk.machine import enhance_alone  # noqa: PLC0415  (PyTorch takes seconds)
+    from app.load import load  # noqa: PLC0415
 
-def enhance_file(
-    source: Path, target: Path, options: EnhanceOptions, loaded: Loaded, settings: Settings
-) -> int:
-    """Restore one photo; returns the number of faces restored.  Raises ServiceError, OSError."""
-    from app.pipeline import find, finish  # noqa: PLC0415
-    from app.restore import restore_all  # noqa: PLC0415
-
-    if options.format == "same" and target.suffix.lower() in _FORMATS:
-        options = options.model_copy(update={"format": _FORMATS[target.suffix.lower()]})
-    found = find(source.read_bytes(), options, settings.limits, loaded.detector, loaded.restorer)
-    crops = restore_all(loaded.restorer, found.crops, loaded.max_batch)
-    enhanced = finish(found, crops, options)
-    target.parent.mkdir(parents=True, exist_ok=True)
-    target.write_bytes(enhanced.picture.data)
-    return len(crops)
+    job = Job(0, source, target, done=False)
+    return 0 if _told(enhance_alone(job, load(settings), settings, wanted)) else 1
 
 
-def _plan(source: Path, target: Path, wanted: OutputFormat) -> list[tuple[Path, Path]]:
-    """Which photo is written where: a folder keeps its structure.  Raises FileNotFoundError.
+def _target(source: Path, output: Path, wanted: OutputFormat) -> Path:
+    """Where one photo is written; a name that is given is kept where its format can be written."""
+    if output.is_dir():
+        return named(output / source.name, wanted)
+    unwritten = output.suffix.lower() in SUFFIXES - FORMATS.keys()
+    return named(output, wanted) if unwritten else output
 
-    A name ends as its format does (BMP and TIFF are read, not written: their results are PNG);
-    where two photos would get the same name, the later one keeps its old suffix too.
+
+def _enhance_folder(options: argparse.Namespace, settings: Settings, wanted: EnhanceOptions) -> int:
+    source, target = options.input, options.output
+    if target.exists() and not target.is_dir():
+        return fail(f"{target} is not a folder")
+    if options.resume and target.resolve() == source.resolve():
+        return fail("--resume needs an output folder of its own, to see what is done")
+    if options.ray is not None:  # workers have other working directories
+        source, target = source.absolute(), target.absolute()
+    counted = survey(source, target, wanted.format)
+    if not counted.photos:
+        return fail(f"no photos in {source}")
+    done = counted.done if options.resume else 0
+    if done == counted.photos:
+        print(f"all {done} photos are there already")
+        return 0
+    task = Task(source, target, wanted.format, options.resume)
+    failures = FailureList(options.failures or target / "failures.jsonl")
+    if options.ray is None:
+        outcomes = _enhance_here(task, settings, wanted)
+    else:
+        outcomes = enhance_on_cluster(
+            task,
+            counted.photos - done,
+            settings,
+            wanted,
+            address=options.ray or None,
+            workers=options.ray_workers,
+        )
+    told = bytearray(counted.photos)  # which, for there may be millions
+    failed = 0
+    with tqdm(total=counted.photos, initial=done, unit="photo") as progress:
+        for outcome in outcomes:
+            if outcome.job.number < len(told):
+                told[outcome.job.number] = True
+            progress.update()
+            failed += not _told(outcome, failures)
+    if told.count(True) + done < counted.photos:
+        for job in _left_out(task, told):
+            failed += not _told(Outcome(job, 0, _DIED), failures)
+    if failed:
+        print(f"{failed} photos failed; they are listed in {failures.path}", file=sys.stderr)
+    return 1 if failed else 0
+
+
+def _enhance_here(task: Task, settings: Settings, wanted: EnhanceOptions) -> Iterator[Outcome]:
+    """Load, and return outcomes as they come.  Both may raise."""
+    from app.bulk.machine import Machine  # noqa: PLC0415  (PyTorch takes seconds)
+    from app.load import load  # noqa: PLC0415
+
+    loaded = load(settings)
+
+    def outcomes() -> Iterator[Outcome]:
+        with Machine(loaded, settings, wanted, core_count()) as machine:
+            yield from machine.enhance_all(task.jobs())
+
+    return outcomes()
+
+
+_DIED = Problem("worker-died", "The process that worked on it ended, again and again.")
+
+
+def _left_out(task: Task, told: bytearray) -> Iterator[Job]:
+    """What nobody has told of: each was in a group whose worker died.
+
+    Others of its group may have been written; with ``resume`` those are seen to be done.
     """
-    photos = find_photos(source)
-    if not source.is_dir():
-        named = target / source.name if target.is_dir() else target
-        unwritten = named.suffix.lower() in SUFFIXES - _FORMATS.keys()
-        return [(source, _named(named, wanted) if target.is_dir() or unwritten else named)]
-    targets: dict[Path, Path] = {}  # to source
-    for photo in photos:
-        place = target / photo.relative_to(source)
-        named = _named(place, wanted)
-        if named in targets:
-            named = place.with_name(place.name + named.suffix)
-        targets[named] = photo
-    return [(photo, named) for named, photo in targets.items()]
+    for job in task.jobs():
+        if job.number < len(told) and not told[job.number]:
+            yield job
 
 
-def _named(target: Path, wanted: OutputFormat) -> Path:
-    kept = _FORMATS.get(target.suffix.lower())
-    if kept is not None and wanted in ("same", kept):
-        return target
-    return target.with_suffix(".png" if wanted == "same" else f".{wanted}")
+def _told(outcome: Outcome, failures: FailureList | None = None) -> bool:
+    """Say what became of a photo, and list it if it failed; whether it was written."""
+    job, problem = outcome.job, outcome.problem
+    if problem is None:
+        tqdm.write(f"{job.target}: {outcome.faces} faces restored")
+        return True
+    tqdm.write(f"{job.source}: {problem.detail}", file=sys.stderr)
+    if failures is not None:
+        failures.add(job, problem)
+    return False

@@ -11,9 +11,9 @@ from typing import TypeVar
 
 from tqdm import tqdm
 
+from app.bulk.plan import SUFFIXES
 from app.errors import ServiceError
 
-SUFFIXES = {".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff"}
 Item = TypeVar("Item")
 
 

@@ -1,7 +1,9 @@
 """``gpen enhance`` and ``inference_gpen.py`` on real files."""
 
+import json
 import subprocess
 import sys
+from collections.abc import Iterator
 from io import BytesIO
 from pathlib import Path
 
@@ -10,6 +12,8 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
+from app.bulk.outcome import Outcome
+from app.bulk.plan import Task
 from app.cli import main
 from tests.conftest import REPOSITORY
 
@@ -47,11 +51,71 @@ def test_a_folder(
     (photos / "notes.txt").write_text("not a photo")
     out = tmp_path / "out"
     assert gpen("-i", str(photos), "-o", str(out)) == 1
-    written = {str(p.relative_to(out)): picture(p).format for p in out.rglob("*") if p.is_file()}
+    written = {str(p.relative_to(out)): picture(p).format for p in out.rglob("*.*g")}
+    failures = (out / "failures.jsonl").read_text()
+    assert json.loads(failures) == {
+        "path": str(photos / "broken.png"),
+        "type": "broken-picture",
+        "detail": "The picture is broken or cut off.",
+    }
     assert written == {"a.jpg": "JPEG", "sub/b.png": "PNG"}
     captured = capsys.readouterr()
     assert "broken.png: The picture is broken or cut off." in captured.err
     assert "a.jpg: 1 faces restored" in captured.out
+
+
+def test_resumed_it_does_what_is_not_done(
+    astronaut: NDArray[np.uint8], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    photos, out = tmp_path / "photos", tmp_path / "out"
+    photos.mkdir()
+    for name in ("a.jpg", "b.jpg"):
+        Image.fromarray(astronaut[:300, 80:380]).save(photos / name)
+    (photos / "c.jpg").write_bytes(b"broken")
+    folders = ("-i", str(photos), "-o", str(out))
+    out.mkdir()
+    (out / "a.jpg").write_text("done")
+    assert gpen(*folders, "--resume", "--failures", str(tmp_path / "list")) == 1
+    assert (out / "a.jpg").read_text() == "done"
+    assert picture(out / "b.jpg").format == "JPEG"
+    assert len((tmp_path / "list").read_text().splitlines()) == 1
+    assert sorted(path.name for path in out.iterdir()) == ["a.jpg", "b.jpg"]
+
+    (photos / "c.jpg").unlink()
+    assert gpen(*folders, "--resume") == 0
+    assert "all 2 photos are there already" in capsys.readouterr().out
+    assert gpen(*folders) == 0
+    assert picture(out / "a.jpg").format == "JPEG"  # without, all is done again
+
+    assert gpen("-i", str(photos / "a.jpg"), "-o", str(out / "a.jpg"), "--resume") == 0
+    assert "there already" in capsys.readouterr().out
+
+
+def test_photos_whose_worker_died_are_listed(
+    astronaut: NDArray[np.uint8], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    photos, out = tmp_path / "photos", tmp_path / "out"
+    photos.mkdir()
+    for i in range(4):
+        Image.new("RGB", (64, 64)).save(photos / f"{i}.png")
+
+    def cluster(task: Task, *_: object, **_more: object) -> Iterator[Outcome]:
+        """Writes two, and tells of one of them."""
+        for job in list(task.jobs())[:2]:
+            job.target.parent.mkdir(exist_ok=True)
+            job.target.write_text("done")
+        yield Outcome(job, 0)
+
+    monkeypatch.setattr("app.commands.enhance.enhance_on_cluster", cluster)
+    folders = ("-i", str(photos), "-o", str(out), "--ray")
+    assert gpen(*folders, "--resume") == 1
+    lines = [json.loads(line) for line in (out / "failures.jsonl").read_text().splitlines()]
+    assert [(Path(line["path"]).name, line["type"]) for line in lines] == [
+        ("2.png", "worker-died"),
+        ("3.png", "worker-died"),
+    ]
+    assert gpen(*folders) == 1  # nobody knows of those from before
+    assert len((out / "failures.jsonl").read_text().splitlines()) == 3
 
 
 @pytest.mark.parametrize(
@@ -60,6 +124,10 @@ def test_a_folder(
         (["-i", "nowhere.jpg", "-o", "x.jpg"], "nowhere.jpg: no such file or directory"),
         (["-i", ".", "-o", "x", "--strength", "2"], "strength: "),
         (["-i", "{empty}", "-o", "x"], "no photos in"),
+        (["-i", ".", "-o", ".", "--resume"], "an output folder of its own"),
+        (["-i", ".", "-o", "{photo}"], "is not a folder"),
+        (["-i", "{photo}", "-o", "x.png", "--ray"], "--ray is for folders"),
+        (["-i", ".", "-o", "x", "--ray", "--ray-workers", "0"], "--ray-workers"),
         (["-i", "{photo}", "-o", "x", "--device", "cuda:99"], "cuda:99"),
         (["-i", "{photo}", "-o", "x", "--model", "nothing.pth"], "nothing.pth"),
     ],

@@ -1,0 +1,1 @@
+"""Folders of any number of photos, on one machine or on many."""

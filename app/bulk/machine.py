@@ -1,0 +1,158 @@
+"""Photos on one machine: several at a time, whose faces share batches as in the service."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from contextlib import ExitStack
+from typing import Self
+
+import numpy as np
+import torch
+
+from app.batch import FaceQueue, Worker
+from app.budget import pixels_by_memory
+from app.bulk.files import write_whole
+from app.bulk.gate import PixelGate
+from app.bulk.outcome import Outcome, problem_of
+from app.bulk.plan import FORMATS, Job
+from app.cores import core_count
+from app.deadline import NEVER
+from app.errors import NotServing
+from app.load import Loaded
+from app.options import EnhanceOptions
+from app.pace import Pace
+from app.photo import Pixels
+from app.pipeline import find, finish, measure_work
+from app.restore import restore_all
+from app.settings import Settings
+
+
+class Machine:
+    """Loaded models at work on photos, within a ``with``.  Thread-safe.
+
+    ``cores`` is how many of the machine's it may use; of the memory it takes as large a share.
+    ``on_death`` is called when the device fails, after which photos raise NotServing.
+    """
+
+    def __init__(
+        self,
+        loaded: Loaded,
+        settings: Settings,
+        options: EnhanceOptions,
+        cores: int,
+        on_death: Callable[[], None] = lambda: None,
+    ) -> None:
+        self.settings = settings
+        self.options = options
+        self.loaded = loaded
+        # photos that keep the cores busy, and as many that wait for their faces to fill a batch
+        self._at_once = cores + loaded.max_batch * len(loaded.calls)
+        share = min(1.0, cores / core_count())
+        pixels = settings.max_pixels_in_flight or int(share * pixels_by_memory())
+        self._gate = PixelGate(pixels)
+        self._queue = FaceQueue(self._at_once * settings.max_faces, Pace(loaded.seconds_per_face))
+        size = loaded.restorer.size
+        self._workers = [
+            Worker(
+                restorer,
+                self._queue,
+                max_batch=loaded.max_batch,
+                max_wait=loaded.max_wait,
+                sample=np.zeros((1, size, size, 3), np.uint8),
+                threads=max(1, cores // 2),  # the pool needs cores, too
+                side_by_side=len(loaded.calls),
+                on_death=on_death,
+            )
+            for restorer in loaded.calls
+        ]
+        self._pool = ThreadPoolExecutor(
+            self._at_once, "gpen-photo", initializer=torch.set_num_threads, initargs=(1,)
+        )
+        self._at_end = ExitStack()
+
+    def __enter__(self) -> Self:
+        for worker in self._workers:
+            worker.start()
+            self._at_end.callback(worker.stop)
+        self._at_end.callback(self._pool.shutdown, cancel_futures=True)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._at_end.close()
+
+    def enhance_all(self, jobs: Iterable[Job]) -> Iterator[Outcome]:
+        """Photos as they get done; ``jobs`` is asked for a few more than are at work.
+
+        Raises NotServing when the device has failed.
+        """
+        running: set[Future[Outcome]] = set()
+        try:
+            for job in jobs:
+                running.add(self._pool.submit(self._enhance, job))
+                if len(running) > self._at_once:
+                    done, running = wait(running, return_when=FIRST_COMPLETED)
+                    yield from (future.result() for future in done)
+            while running:
+                done, running = wait(running, return_when=FIRST_COMPLETED)
+                yield from (future.result() for future in done)
+        finally:
+            for future in running:
+                future.cancel()
+
+    def _enhance(self, job: Job) -> Outcome:
+        try:
+            data = job.source.read_bytes()
+            options = named_format(self.options, job)
+            with self._gate.hold(measure_work(data, options, self.settings.limits)):
+                faces = enhance(data, job, options, self.loaded, self.settings, self._restore)
+        except NotServing:
+            raise
+        except Exception as error:  # noqa: BLE001  (a bug on one photo must not cost the others)
+            return Outcome(job, 0, problem_of(error))
+        return Outcome(job, faces)
+
+    def _restore(self, crops: list[Pixels]) -> list[Pixels]:
+        return [future.result().crop for future in self._queue.put(crops)]
+
+
+def enhance_alone(job: Job, loaded: Loaded, settings: Settings, options: EnhanceOptions) -> Outcome:
+    """One photo, with all that the machine has."""
+
+    def restore(crops: list[Pixels]) -> list[Pixels]:
+        return restore_all(loaded.restorer, crops, loaded.max_batch)
+
+    try:
+        data = job.source.read_bytes()
+        faces = enhance(data, job, named_format(options, job), loaded, settings, restore)
+    except Exception as error:  # noqa: BLE001  (it is told as others are)
+        return Outcome(job, 0, problem_of(error))
+    return Outcome(job, faces)
+
+
+def enhance(
+    data: bytes,
+    job: Job,
+    options: EnhanceOptions,
+    loaded: Loaded,
+    settings: Settings,
+    restore: Callable[[list[Pixels]], list[Pixels]],
+) -> int:
+    """Restore a photo's bytes and write its target; returns the number of faces restored.
+
+    Raises ServiceError, OSError.
+    """
+    found = find(data, options, settings.limits, loaded.detector, loaded.restorer)
+    crops = restore(found.crops)
+    upscaler = loaded.upscalers.get(options.upscale)
+    enhanced = finish(found, crops, options, NEVER, upscaler, loaded.guard)
+    write_whole(job.target, enhanced.picture.data)
+    return sum(report.restored for report in enhanced.reports)
+
+
+def named_format(options: EnhanceOptions, job: Job) -> EnhanceOptions:
+    """As the target's name says, where no format was asked for."""
+    named = FORMATS.get(job.target.suffix.lower())
+    if options.format != "same" or named is None:
+        return options
+    return options.model_copy(update={"format": named})
