@@ -1,7 +1,7 @@
 # Everything happens in .venv; `make serve` and `make test` make it first.
 
 PYTHON ?= python3.11
-PORT ?= 8000
+PORT ?= $(or $(GPEN_PORT),8000)
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from app.align import AlignedFace, Matrix, warp
 from app.mask import oval
-from app.photo import DEPTHS, Levels, eight_bits
+from app.photo import DEPTHS, Levels, eight_bits, is_black_and_white
 
 Floats = NDArray[np.float32]
 
@@ -56,9 +56,8 @@ def _coarse(crop: Levels) -> Floats:
 
 
 def uncoloured(restored: Levels, original: Levels) -> Levels:
-    """A restored crop as grey as the original: a photo may be black and white in three channels."""
-    red, green, blue = cv2.split(original)
-    if np.array_equal(red, green) and np.array_equal(green, blue):
+    """A restored crop as grey as the original."""
+    if is_black_and_white(original):
         grey = cv2.cvtColor(restored, cv2.COLOR_RGB2GRAY)
         return np.asarray(cv2.merge((grey, grey, grey)), restored.dtype)
     return restored

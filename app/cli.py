@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import io
 import os
 import sys
 from importlib.metadata import version
@@ -21,6 +22,8 @@ def main(arguments: list[str] | None = None) -> None:
     options = parser.parse_args(arguments)
     # before PyTorch is imported, which looks at it then, and sees no quota of a container
     os.environ.setdefault("OMP_NUM_THREADS", str(core_count()))
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")  # names of files need not be text
     try:
         sys.exit(options.run(options))
     except KeyboardInterrupt:

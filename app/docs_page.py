@@ -5,9 +5,11 @@ from __future__ import annotations
 from fastapi import APIRouter, FastAPI
 from starlette.responses import HTMLResponse, Response
 from starlette.staticfiles import StaticFiles
+from starlette.types import Receive, Scope, Send
 
 _ASSETS = ("fastapi_offline", "static")
 """The package that brings Swagger UI's files, and where in it they are."""
+_RANGE = (b"range", b"if-range")
 
 # Addresses are relative, so that the page works behind a proxy's path prefix, too.
 _PAGE = """\
@@ -51,7 +53,15 @@ async def start() -> Response:
     return Response(_START, media_type="text/javascript")
 
 
+class _Assets(StaticFiles):
+    """Whole files only: what Starlette says to a bad Range is no problem of RFC 9457."""
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        headers = [header for header in scope["headers"] if header[0] not in _RANGE]
+        await super().__call__({**scope, "headers": headers}, receive, send)
+
+
 def install(app: FastAPI) -> None:
     """Serve the page and what it loads."""
     app.include_router(router)
-    app.mount("/docs/assets", StaticFiles(packages=[_ASSETS]), name="docs-assets")
+    app.mount("/docs/assets", _Assets(packages=[_ASSETS]), name="docs-assets")

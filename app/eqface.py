@@ -59,7 +59,7 @@ class EqFace:
         count = len(before)
         distances = 1 - F.cosine_similarity(features[:count], features[count:])
         return [
-            "quality" if q < LEAST_QUALITY else "identity" if distance > MOST_DISTANCE else None
+            _verdict(q, distance)
             for q, distance in zip(quality[:count].tolist(), distances.tolist(), strict=True)
         ]
 
@@ -74,6 +74,13 @@ class EqFace:
                 parts.append(self.network(batch.permute(0, 3, 1, 2).float()))
         features, quality = zip(*parts, strict=True)
         return torch.cat(features).cpu(), torch.cat(quality).cpu()
+
+
+def _verdict(quality: float, distance: float) -> Literal["identity", "quality"] | None:
+    """What is not a number is not good enough."""
+    if not quality >= LEAST_QUALITY:
+        return "quality"
+    return None if distance <= MOST_DISTANCE else "identity"
 
 
 def load_eqface(backbone: Path, quality: Path, device: torch.device) -> FaceQuality:

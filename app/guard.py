@@ -22,7 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from app.eqface import EqFace
-from app.photo import Pixels
+from app.photo import Pixels, is_black_and_white
 
 Refusal = Literal["identity", "quality"]
 """``identity``: the result does not look like the face in the photo.  ``quality``: that face is too
@@ -80,7 +80,7 @@ class Guard:
         landmarks lie; ``grey``: the photo has no colours, and gets none.
         """
         refusals: list[Refusal | None] = [
-            None if looks_alike(compare(b, a), grey=grey) else "identity"
+            None if looks_alike(compare(b, a), grey=grey or is_black_and_white(b)) else "identity"
             for b, a in zip(before, after, strict=True)
         ]
         asked = [i for i, refusal in enumerate(refusals) if refusal is None]

@@ -88,13 +88,16 @@ def load(settings: Settings) -> Loaded:
         *(_load_engine(resolved, device, settings) for device in devices), strict=True
     )
     restorers = [_restorer(engine, resolved) for engine in engines]
-    detector = find_detector(settings, devices[0])
+    commercial = not _is_academic(resolved)
+    detector = find_detector(settings, devices[0], commercial=commercial)
     max_wait_ms = settings.max_wait_ms
     if max_wait_ms is None:
         max_wait_ms = 0.0 if devices[0].type == "cpu" else 5.0
-    fitting = min(map(_warm_up, restorers))
-    seconds_per_face = min(_seconds(restorers[0]) for _ in range(3))
+    upscalers = find_upscalers(settings, devices[0], commercial=commercial)
+    guard = find_guard(settings, devices[0], commercial=commercial)
     detect(detector, [np.zeros((64, 64, 3), np.uint8)], threshold=0.9, min_face=1)
+    fitting = min(map(_warm_up, restorers))  # last, for it takes what memory there is
+    seconds_per_face = min(_seconds(restorers[0]) for _ in range(3))
     return Loaded(
         restorers[0],
         detector,
@@ -102,8 +105,8 @@ def load(settings: Settings) -> Loaded:
         max_wait_ms / 1000,
         seconds_per_face,
         all(prepared),
-        find_upscalers(settings, devices[0], commercial=not _is_academic(resolved)),
-        find_guard(settings, devices[0], commercial=not _is_academic(resolved)),
+        upscalers,
+        guard,
         tuple(restorers[1:]),
     )
 
@@ -170,15 +173,16 @@ def _seconds(restorer: Restorer) -> float:
     return time.perf_counter() - start
 
 
-def find_detector(settings: Settings, device: torch.device) -> nn.Module:
-    """RetinaFace with ResNet-50 where it lies beside the official weights, else the bundled one.
+def find_detector(settings: Settings, device: torch.device, *, commercial: bool) -> nn.Module:
+    """RetinaFace with ResNet-50 where it is on this machine, else the bundled one.
 
-    In bfloat16 where the device has it, and no other precision was asked for.
+    ``commercial``: only one that may be used so.  In bfloat16 where the device has it, and no other
+    precision was asked for.
     Raises ValueError (CheckpointError, DetectorError).
     """
     for weights in (DETECTOR_RESNET50, DETECTOR_MOBILENET):
         path = find(weights, settings.weights_dir, settings.cache_dir)
-        if path is not None:
+        if path is not None and (weights.commercial or not commercial):
             log.info("detector from %s", path)
             detector = load_detector(path).to(device)
             quick = settings.precision in ("auto", "bf16") and _has_quick_bfloat16(device)

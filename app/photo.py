@@ -68,3 +68,9 @@ def eight_bits(levels: Levels) -> NDArray[np.uint8]:
     # OpenCV wants three dimensions at most, and makes one of a single channel
     scaled = cv2.convertScaleAbs(levels, alpha=1 / 257)
     return np.asarray(scaled, dtype=np.uint8).reshape(levels.shape)
+
+
+def is_black_and_white(pixels: Levels) -> bool:
+    """Whether its three channels are one: a photo need not be grey to have no colours."""
+    red, green, blue = cv2.split(pixels)
+    return bool(np.array_equal(red, green) and np.array_equal(green, blue))

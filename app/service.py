@@ -22,7 +22,7 @@ from app.batch import FaceQueue, RestoredFace, Worker
 from app.budget import PixelBudget, memory_bytes, pixels_by_memory
 from app.cores import core_count
 from app.deadline import Deadline
-from app.errors import NotServing
+from app.errors import MemoryFull, NotServing
 from app.load import Loaded, load
 from app.metrics import Metrics
 from app.options import EnhanceOptions
@@ -195,7 +195,7 @@ class Service:
             return
         try:
             loaded = await _in_daemon_thread(lambda: load(self.settings))
-        except ValueError as error:
+        except (ValueError, RuntimeError, ArithmeticError, OSError) as error:
             log.warning("the prepared engine cannot be used: %s; PyTorch goes on", error)
             return
         for worker, restorer in zip(running.workers, loaded.calls, strict=True):
@@ -227,6 +227,9 @@ class Service:
                 finish, found, crops, options, deadline, upscaler, loaded.guard
             )
             enhanced = await _outlived_by(finishing)
+        except (MemoryError, torch.OutOfMemoryError) as error:
+            log.warning("out of memory: %s", error)
+            raise MemoryFull("There is too little memory for this photo now.", 1) from error
         finally:
             # a thread goes on to the end of its step, and holds its photo that long
             job.add_done_callback(lambda _: release())

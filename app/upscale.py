@@ -9,10 +9,11 @@ from __future__ import annotations
 
 import logging
 import math
+import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import cv2
 import numpy as np
@@ -23,7 +24,7 @@ from torch.nn import functional as F
 from app.deadline import NEVER, Deadline
 from app.errors import MemoryFull
 from app.pace import Pace
-from app.photo import Levels, Photo
+from app.photo import Levels, Photo, is_black_and_white
 from model.super_resolution import Margins, SuperResolution
 
 log = logging.getLogger(__name__)
@@ -48,9 +49,11 @@ class Upscaler:
     name: str
     network: SuperResolution
     thread: ThreadPoolExecutor
-    """A single one, which may use all cores; photos take turns at it, and so at the memory."""
+    """A single one, which may use all cores."""
     pace: Pace
     """Seconds a feature."""
+    turn: threading.Lock = field(default_factory=threading.Lock, compare=False)
+    """Held for a whole photo: if several took turns at each tile, all of them would be late."""
 
 
 @dataclass(frozen=True)
@@ -112,19 +115,29 @@ def upscaled(
     """
     if scale == 1:
         return photo, None
-    if upscaler is not None and _seconds(upscaler, photo, scale) > _SHARE * deadline.remaining:
+    if upscaler is not None and not _gets_a_turn(upscaler, photo, scale, deadline):
         log.info("%s would take too long", upscaler.name)
         upscaler = None
     if upscaler is None:
         pixels = _resized(photo.pixels, scale, cv2.INTER_CUBIC)
     else:
-        pixels = enlarge(upscaler, photo.pixels, scale, deadline, grey=photo.grey)
+        try:
+            grey = photo.grey or is_black_and_white(photo.pixels)
+            pixels = enlarge(upscaler, photo.pixels, scale, deadline, grey=grey)
+        finally:
+            upscaler.turn.release()
     alpha = photo.alpha
     if alpha is not None:
         alpha = _resized(alpha, scale, cv2.INTER_LINEAR)
     by = CLASSICAL if upscaler is None else upscaler.name
     log.info("%dx%d pixels enlarged %d times by %s", photo.width, photo.height, scale, by)
     return replace(photo, pixels=pixels, alpha=alpha), by
+
+
+def _gets_a_turn(upscaler: Upscaler, photo: Photo, scale: int, deadline: Deadline) -> bool:
+    """Whether the network was free in time; its turn is then held."""
+    spare = _SHARE * deadline.remaining - _seconds(upscaler, photo, scale)
+    return spare >= 0 and upscaler.turn.acquire(timeout=min(spare, threading.TIMEOUT_MAX))
 
 
 def _resized(levels: Levels, scale: int, interpolation: int) -> Levels:

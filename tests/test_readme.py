@@ -38,6 +38,7 @@ NOT_RUN = {
     r"docker ": "needs Docker",
     r"kubectl ": "needs a cluster",
     r"(ray|\.venv/bin/ray) |\.venv/bin/gpen enhance .*--ray": "needs Ray, and a cluster",
+    r"sed .*nginx\.conf": "deployment/test_nginx makes such a file",
     r"nginx ": "needs the privileges of root; deployment/test_nginx runs it",
     r"apt-get |sudo |git clone |(\.venv/bin/)?pip install ": "needs the network",
     r"\.venv/bin/gpen weights download": "needs the network; test_weights_command has a stand-in",

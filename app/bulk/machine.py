@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from contextlib import ExitStack
+from pathlib import Path
 from typing import Self
 
 import numpy as np
@@ -18,7 +19,7 @@ from app.bulk.outcome import Outcome, problem_of
 from app.bulk.plan import FORMATS, Job
 from app.cores import core_count
 from app.deadline import NEVER
-from app.errors import NotServing
+from app.errors import NotServing, UnsupportedPicture
 from app.load import Loaded
 from app.options import EnhanceOptions
 from app.pace import Pace
@@ -102,7 +103,7 @@ class Machine:
 
     def _enhance(self, job: Job) -> Outcome:
         try:
-            data = job.source.read_bytes()
+            data = _read(job.source)
             options = named_format(self.options, job)
             with self._gate.hold(measure_work(data, options, self.settings.limits)):
                 faces = enhance(data, job, options, self.loaded, self.settings, self._restore)
@@ -114,6 +115,12 @@ class Machine:
 
     def _restore(self, crops: list[Pixels]) -> list[Pixels]:
         return [future.result().crop for future in self._queue.put(crops)]
+
+
+def _read(photo: Path) -> bytes:
+    if photo.exists() and not photo.is_file():  # a pipe may never end
+        raise UnsupportedPicture("It is no regular file.")
+    return photo.read_bytes()
 
 
 def enhance_alone(job: Job, loaded: Loaded, settings: Settings, options: EnhanceOptions) -> Outcome:

@@ -40,7 +40,8 @@ class FailureList:
     def __init__(self, path: Path) -> None:
         """Begin anew.  Raises OSError."""
         self.path = path
-        path.unlink(missing_ok=True)
+        if path.is_file():  # devices and pipes stay
+            path.unlink()
 
     def add(self, job: Job, problem: Problem) -> None:
         """Add a line, and have it in the file.  Raises OSError."""

@@ -73,8 +73,9 @@ def plan(source: Path, target: Path, wanted: OutputFormat) -> Iterator[Job]:
     """What is to be done for a folder, in an order that stays.  Raises OSError.
 
     The structure is kept.  A name ends as its format does (BMP and TIFF are read, not written:
-    their results are PNG); where two photos would get the same name, the later one keeps its old
-    suffix too.  A target folder within ``source`` is none of the photos.
+    their results are PNG); where two photos would get the same name, the one whose own it is gets
+    it, else the first, and the other keeps its old suffix too.  A target folder within ``source``
+    is none of the photos.
     """
     number = 0
     for folder in _folders(source, target):
@@ -116,14 +117,16 @@ def _folders(source: Path, target: Path) -> Iterator[_Folder]:
 
 
 def _jobs(folder: _Folder, wanted: OutputFormat, first: int) -> Iterator[Job]:
-    taken: set[str] = set()
-    for number, photo in enumerate(folder.photos, first):
-        name = named(Path(photo), wanted).name
-        if name in taken:
-            name = photo + Path(name).suffix
-        while name in taken:
-            name += Path(name).suffix
-        taken.add(name)
+    names = {photo: named(Path(photo), wanted).name for photo in folder.photos}
+    taken = {photo for photo, name in names.items() if photo == name}
+    for number, (photo, kept) in enumerate(names.items(), first):
+        name = kept
+        if photo != name:
+            if name in taken:
+                name = photo + Path(name).suffix
+            while name in taken:
+                name += Path(name).suffix
+            taken.add(name)
         done = name in folder.written
         yield Job(number, folder.source / photo, folder.target / name, done)
 

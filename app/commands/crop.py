@@ -66,7 +66,7 @@ class _Faces:
         self.settings = settings
         self.size = size
         self.enlarge = enlarge
-        self.detector = find_detector(settings, choose_devices(settings.device)[0])
+        self.detector = find_detector(settings, choose_devices(settings.device)[0], commercial=True)
         self.template = landmark_template("gpen", size)
 
     def write(self, photo: Path, target: Path) -> int:

@@ -109,7 +109,7 @@ def run(options: argparse.Namespace) -> int:
     except NotServing:
         return fail("the device failed; --resume goes on")
     except OSError as error:
-        return fail(f"{error.filename}: {(error.strerror or str(error)).lower()}")
+        return fail(f"{error.filename or 'output'}: {(error.strerror or str(error)).lower()}")
     except (ValueError, ClusterError) as error:
         return fail(str(error))
 
@@ -145,15 +145,17 @@ def _enhance_folder(options: argparse.Namespace, settings: Settings, wanted: Enh
         return fail("--resume needs an output folder of its own, to see what is done")
     if options.ray is not None:  # workers have other working directories
         source, target = source.absolute(), target.absolute()
+        settings = _with_absolute_paths(settings)
     counted = survey(source, target, wanted.format)
     if not counted.photos:
         return fail(f"no photos in {source}")
     done = counted.done if options.resume else 0
+    listed = options.failures or target / "failures.jsonl"
     if done == counted.photos:
+        FailureList(listed)
         print(f"all {done} photos are there already")
         return 0
     task = Task(source, target, wanted.format, options.resume)
-    failures = FailureList(options.failures or target / "failures.jsonl")
     if options.ray is None:
         outcomes = _enhance_here(task, settings, wanted)
     else:
@@ -165,6 +167,7 @@ def _enhance_folder(options: argparse.Namespace, settings: Settings, wanted: Enh
             address=options.ray or None,
             workers=options.ray_workers,
         )
+    failures = FailureList(listed)  # not before the models are there: the last one is worth keeping
     told = bytearray(counted.photos)  # which, for there may be millions
     failed = 0
     with tqdm(total=counted.photos, initial=done, unit="photo") as progress:
@@ -179,6 +182,15 @@ def _enhance_folder(options: argparse.Namespace, settings: Settings, wanted: Enh
     if failed:
         print(f"{failed} photos failed; they are listed in {failures.path}", file=sys.stderr)
     return 1 if failed else 0
+
+
+def _with_absolute_paths(settings: Settings) -> Settings:
+    update: dict[str, Any] = {
+        name: getattr(settings, name).absolute() for name in ("weights_dir", "cache_dir")
+    }
+    if Path(settings.model).is_file():
+        update["model"] = str(Path(settings.model).absolute())
+    return settings.model_copy(update=update)
 
 
 def _enhance_here(task: Task, settings: Settings, wanted: EnhanceOptions) -> Iterator[Outcome]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from dataclasses import dataclass
+from queue import SimpleQueue
 
 import numpy as np
 import torch
@@ -14,7 +15,11 @@ from app.engines.engine import Crops
 from app.engines.levels import LevelsToLevels
 
 SIZES = (1, 2, 4, 8, 16, 32)
+_TRANSFERS = 2  # calls at a time
 _WARM_UPS = 3  # so that libraries have chosen and allocated what they need
+
+_RECORDING = threading.Lock()
+"""PyTorch records one graph at a time in a process."""
 
 
 @dataclass(frozen=True)
@@ -33,14 +38,18 @@ class CudaGraphs:
     than they run (NVIDIA, "CUDA Graphs"; what is recorded has fixed shapes and addresses, so there
     is one graph a size, made at its first call).
 
-    Calls may come from several threads.  The crops of one go up, and the results of another come
-    down, from and to pinned memory, while the network works for a third: a stream each, and one for
-    the network.
+    Calls may come from several threads, two of which get on at a time: the crops of one go up, and
+    the results of another come down, from and to pinned memory, while the network works.  There is
+    a stream for each, and one for the network.
     """
 
     def __init__(self, network: LevelsToLevels, size: int, device: torch.device) -> None:
         self._network, self._size, self._device = network, size, device
         self._stream = _stream(device)
+        # of its own: PyTorch's streams come round again, and one may be recorded on elsewhere
+        self._transfers: SimpleQueue[torch.cuda.Stream] = SimpleQueue()
+        for _ in range(_TRANSFERS):
+            self._transfers.put(_stream(device))
         self._recordings: dict[int, _Recording] = {}
         self._lock = threading.Lock()
 
@@ -49,8 +58,16 @@ class CudaGraphs:
 
         Raises torch.OutOfMemoryError when there is no memory for a graph of that size.
         """
+        transfer = self._transfers.get()
+        try:
+            return self._restored(crops, transfer)
+        finally:
+            self._transfers.put(transfer)
+
+    def _restored(
+        self, crops: Crops, transfer: torch.cuda.Stream
+    ) -> tuple[Crops, NDArray[np.float32]]:
         count = len(crops)
-        transfer = _stream(self._device)
         with torch.cuda.stream(transfer):
             up = torch.from_numpy(crops).pin_memory().to(self._device, non_blocking=True)
         with self._lock:
@@ -70,7 +87,8 @@ class CudaGraphs:
 
     def _recording(self, size: int) -> _Recording:
         if size not in self._recordings:
-            self._recordings[size] = self._record(size)
+            with _RECORDING:
+                self._recordings[size] = self._record(size)
         return self._recordings[size]
 
     def _record(self, size: int) -> _Recording:

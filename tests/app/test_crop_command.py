@@ -43,7 +43,10 @@ def test_faces_lie_where_training_wants_them(
         face = decode((out / path).read_bytes(), 10**6).pixels
         assert face.shape == (128, 128, 3)
         (found,) = detect(
-            find_detector(Settings(), torch.device("cpu")), [face], threshold=0.9, min_face=20
+            find_detector(Settings(), torch.device("cpu"), commercial=True),
+            [face],
+            threshold=0.9,
+            min_face=20,
         )[0]
         assert np.abs(found.landmarks - template).max() < 4
 

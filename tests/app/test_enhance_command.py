@@ -82,8 +82,9 @@ def test_resumed_it_does_what_is_not_done(
     assert sorted(path.name for path in out.iterdir()) == ["a.jpg", "b.jpg"]
 
     (photos / "c.jpg").unlink()
-    assert gpen(*folders, "--resume") == 0
+    assert gpen(*folders, "--resume", "--failures", str(tmp_path / "list")) == 0
     assert "all 2 photos are there already" in capsys.readouterr().out
+    assert not (tmp_path / "list").exists()
     assert gpen(*folders) == 0
     assert picture(out / "a.jpg").format == "JPEG"  # without, all is done again
 

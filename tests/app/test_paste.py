@@ -127,12 +127,12 @@ def test_overlapping_faces_share_without_a_seam_and_in_any_order() -> None:
 def test_pasting_into_an_enlarged_photo(scale: int) -> None:
     """A crop lands where it lies in the enlarged photo, to a fraction of a pixel."""
     x, y = np.meshgrid(np.arange(200), np.arange(150))
-    photo = np.stack([x, y, x], axis=2).astype(np.uint8)
+    photo = (np.stack([x, y, x], axis=2) * 300).astype(np.uint16)
     size = (200 * scale, 150 * scale)
-    large = np.asarray(cv2.resize(photo, size, interpolation=cv2.INTER_CUBIC), dtype=np.uint8)
+    large = np.asarray(cv2.resize(photo, size, interpolation=cv2.INTER_CUBIC), dtype=np.uint16)
     face = align(photo, landmarks_at(100, 75, 0.3), TEMPLATE, 256)
     difference = np.abs(put_back(large, face, scale=scale).astype(int) - large)
-    assert difference.max() <= 2
+    assert difference.max() <= 40  # of the 300 levels between two pixels
 
 
 @pytest.mark.parametrize("side", [100, 256, 1024])

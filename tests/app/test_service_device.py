@@ -9,6 +9,7 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
+from app.errors import MemoryFull
 from app.load import Loaded
 from app.settings import Settings
 from tests.app.running import post, running, wait_for, with_restorer
@@ -129,4 +130,20 @@ def test_every_device_takes_faces_from_the_queue(
         assert (answer.status_code, answer.headers["x-faces-restored"]) == (200, "2")
         assert used == {0, 1}
         assert client.get("/health").json()["device"] == "cpu, cpu"
+    assert not ended.is_set()
+
+
+@pytest.mark.parametrize("error", [MemoryError, torch.OutOfMemoryError])
+def test_too_little_memory_for_a_photo_is_no_bug(
+    monkeypatch: pytest.MonkeyPatch, loaded: Loaded, astronaut_png: bytes, error: type[Exception]
+) -> None:
+    def fail(*_: Any, **__: Any) -> Any:
+        raise error("no memory")
+
+    with running(monkeypatch, lambda _: loaded) as (client, ended):
+        wait_for(client, "ok")
+        monkeypatch.setattr("app.pipeline.detect", fail)
+        answer = post(client, astronaut_png)
+        assert (answer.status_code, answer.json()["title"]) == (503, MemoryFull.title)
+        assert answer.headers["Retry-After"] == "1"
     assert not ended.is_set()

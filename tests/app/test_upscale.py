@@ -6,6 +6,7 @@ import base64
 import math
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from io import BytesIO
 from pathlib import Path
@@ -216,6 +217,23 @@ def test_the_deadline_is_looked_at_between_tiles_and_within(
     ended.end()
     with pytest.raises(DeadlineExceeded):
         enlarge(slow, astronaut[:50, :50], 4, ended, grey=False)
+
+
+def test_photos_that_come_at_once_are_done_in_time_all_the_same(
+    monkeypatch: pytest.MonkeyPatch, upscalers: dict[int, Upscaler], astronaut: NDArray[np.uint8]
+) -> None:
+    """One by the network, for which the others wait only as long as it leaves them time."""
+    monkeypatch.setattr(upscale, "CORE", 20)
+    monkeypatch.setattr(upscale, "HALO", 0)
+    seconds_a_feature = 0.3 / 20**2
+    slow = replace(upscalers[4], network=Slow(seeded_rrdbnet(4)), pace=Pace(seconds_a_feature))
+    photo = photo_of(astronaut[:60, :60])
+    with ThreadPoolExecutor(4) as pool:
+        futures = [pool.submit(upscaled, photo, 4, slow, Deadline(20)) for _ in range(4)]
+        by = [future.result()[1] for future in futures]
+    assert "seeded-x4" in by
+    assert set(by) <= {"seeded-x4", "bicubic"}
+    assert not slow.turn.locked()
 
 
 class Cramped(SuperResolution):

@@ -241,6 +241,17 @@ def test_without_a_replica_it_is_503_too(tmp_path: Path) -> None:
             assert ("retry-after" in answer.headers) is (status == 503)
 
 
+def test_what_the_balancer_itself_refuses_is_a_problem(tmp_path: Path) -> None:
+    sent = {
+        400: message("GET", "/health", headers={"X-Long": "x" * 40_000}),
+        405: message("TRACE", "/health"),
+        414: message("GET", "/" + "x" * 40_000),
+    }
+    with balancing(tmp_path, [f"127.0.0.1:{free_port()}"]) as balancer:
+        for status, refused in sent.items():
+            _problem(asyncio.run(ask(balancer.address, refused)), status)
+
+
 def _get(path: str) -> Message:
     return message("GET", path)
 

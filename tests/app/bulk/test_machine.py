@@ -1,5 +1,6 @@
 """Photos on one machine."""
 
+import os
 from collections.abc import Generator, Iterator
 from dataclasses import replace
 from io import BytesIO
@@ -143,3 +144,11 @@ def test_a_folder_in_the_place_of_a_result_is_told(loaded: Loaded, jobs: list[Jo
     assert isinstance(outcome.problem, Problem)
     assert outcome.problem.kind == "file"
     assert "directory" in outcome.problem.detail
+
+
+def test_a_pipe_in_the_place_of_a_photo_is_told(loaded: Loaded, tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "a.jpg")
+    job = Job(0, tmp_path / "a.jpg", tmp_path / "out.jpg", done=False)
+    with Machine(loaded, Settings(), EnhanceOptions(), cores=1) as machine:
+        (outcome,) = machine.enhance_all([job])
+    assert outcome.problem == Problem("unsupported-picture", "It is no regular file.")

@@ -1,6 +1,7 @@
 """What became of a photo."""
 
 import json
+import os
 from pathlib import Path
 
 import pytest
@@ -39,3 +40,10 @@ def test_a_line_each_and_no_file_where_nothing_failed(tmp_path: Path) -> None:
 )
 def test_problems(error: Exception, problem: Problem) -> None:
     assert problem_of(error) == problem
+
+
+def test_a_device_is_written_to_not_removed(tmp_path: Path) -> None:
+    pipe = tmp_path / "list"
+    os.mkfifo(pipe)
+    FailureList(pipe)
+    assert pipe.is_fifo()
