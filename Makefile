@@ -5,7 +5,7 @@ PORT ?= $(or $(GPEN_PORT),8000)
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 
-.PHONY: install serve test lint format bench soak check-system clean
+.PHONY: install serve test test-long lint format bench soak check-system clean
 
 install: .venv/installed
 
@@ -33,6 +33,10 @@ serve: .venv/serving
 
 test: .venv/installed
 	$(BIN)/python -m pytest
+
+# what takes most of a minute each
+test-long: .venv/installed
+	$(BIN)/python -m pytest -m long
 
 lint: .venv/installed
 	$(BIN)/ruff check .

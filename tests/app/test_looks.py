@@ -160,6 +160,7 @@ def test_a_sharp_close_up_stays_sharp_and_a_blurred_one_gains(
 
 
 @pytest.mark.shared
+@pytest.mark.long
 def test_a_portrait_of_3000_pixels_stays_sharp_or_gains(
     loaded: Loaded, shared: Callable[[str], Path]
 ) -> None:

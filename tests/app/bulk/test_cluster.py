@@ -95,6 +95,7 @@ def settled(out: Path) -> dict[str, tuple[int, int]]:
 
 @needs_ray
 @pytest.mark.timeout(600)
+@pytest.mark.long
 def test_killed_and_resumed_no_work_is_done_twice(
     astronaut: NDArray[np.uint8], tmp_path: Path
 ) -> None:
