@@ -82,10 +82,12 @@ def close_up(
     """For a face that was reduced to be restored: what to show of the crop, and of finer detail.
 
     Band by band the crop keeps the original's detail where that is more than the restored one's
-    (salience: Burt & Kolczynski, ICCV 1993), less the noise that is in it.  Returns the crop
-    and how much is kept, 0 to 1, (size, size), of what the photo shows
-    beyond the original crop.  ``matrix`` leads from this photo, which may have been enlarged, to
-    the crop; ``cover``, (N, N), says where the face is.
+    (salience: Burt & Kolczynski, ICCV 1993), less the noise that is in it.
+
+    ``restored``: (size, size, 3) levels, as deep as the (H, W, 3) ``photo``, which may have been
+    enlarged; ``matrix`` leads from it to the crop; ``cover``, (N, N), 0 to 1, says where the face
+    is.  Returns the crop, and how much is kept, (size, size), 0 to 1, of what the photo shows
+    beyond the original crop.
     """
     kept = own_detail_counts(face)
     size = restored.shape[:2]
