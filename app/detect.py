@@ -6,8 +6,7 @@ FINE_PIXELS), then halved until any face in it is small, each octave leaving its
 next.  All octaves but the first cost a third of the first.
 
 A face is found by many anchors, in several octaves.  The best scored stands for it, its box and
-landmarks being the mean over those that agree (box voting; Gidaris & Komodakis, ICCV 2015): the
-noise of the landmarks, which the alignment rests on, is half of what one anchor's is.
+landmarks, which the alignment rests on, being the mean over those that agree.
 """
 
 from __future__ import annotations
@@ -21,9 +20,10 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import nn
 
-from app import retinaface
 from app.photo import Pixels
-from app.retinaface import Candidates, DetectorError, Floats, load_detector
+from model import retinaface
+from model.boxes import Floats, area, intersection, sides
+from model.retinaface import Candidates, DetectorError, load_detector
 
 __all__ = ["DetectorError", "Face", "detect", "load_detector"]
 
@@ -31,7 +31,6 @@ FINE_PIXELS = 4_000_000  # of the first octave, and of a forward pass, at most
 COARSE_SIDE = 96  # of the last octave's shorter side, at most
 LARGEST_FACE = 320  # pixels of an octave; larger ones are left to the next octave
 SAME_FACE = 0.4  # intersection over union from which boxes are one face
-VOTE = 0.6  # and from which they agree on it
 # intersection over the smaller of two: the octave that shows every grain of a noisy face may find
 # another one in half of it
 PART_OF_FACE = 0.5
@@ -79,8 +78,8 @@ def detect(
     pictures = [Candidates(*map(np.concatenate, zip(*parts, strict=True))) for parts in found]
     return [
         sorted(
-            (face for face in _faces(candidates, best) if _sides(face.box).min() >= min_face),
-            key=lambda face: -_area(face.box),
+            (face for face in _faces(candidates, best) if sides(face.box).min() >= min_face),
+            key=lambda face: -area(face.box),
         )
         for candidates, best in zip(pictures, _suppress(pictures), strict=True)
     ]
@@ -125,8 +124,8 @@ def _in_picture(octave: _Octave, found: Candidates) -> Candidates:
     scale = size / np.array(octave.image.shape[1::-1], np.float32)
     corners, landmarks = found.boxes.reshape(-1, 2, 2) * scale, found.landmarks * scale
     boxes = np.minimum(np.maximum(corners, 0), size).reshape(-1, 4)
-    small = _sides(found.boxes).min(1) <= octave.largest_face
-    kept = small & (_sides(boxes).min(1) > 0)
+    small = sides(found.boxes).min(1) <= octave.largest_face
+    kept = small & (sides(boxes).min(1) > 0)
     return Candidates(boxes[kept], found.scores[kept], landmarks[kept])
 
 
@@ -135,7 +134,7 @@ def _suppress(pictures: Sequence[Candidates]) -> list[NDArray[np.intp]]:
     counts = [len(candidates.scores) for candidates in pictures]
     owner = np.repeat(np.arange(len(pictures)), counts)
     rectangles = [
-        (*box[:2].tolist(), *_sides(box).tolist())
+        (*box[:2].tolist(), *sides(box).tolist())
         for candidates in pictures
         for box in candidates.boxes
     ]
@@ -153,34 +152,10 @@ def _faces(candidates: Candidates, best: NDArray[np.intp]) -> list[Face]:
     for i in best:
         box = candidates.boxes[i]
         if any(
-            _intersection(box, face.box) > PART_OF_FACE * min(_area(box), _area(face.box))
+            intersection(box, face.box) > PART_OF_FACE * min(area(box), area(face.box))
             for face in faces
         ):
             continue
-        both = _intersection(box, candidates.boxes)
-        votes = both >= VOTE * (_area(box) + _area(candidates.boxes) - both)
-        faces.append(
-            Face(
-                candidates.boxes[votes].mean(0),
-                float(candidates.scores[i]),
-                candidates.landmarks[votes].mean(0),
-            )
-        )
+        mean_box, landmarks = candidates.voted(int(i))
+        faces.append(Face(mean_box, float(candidates.scores[i]), landmarks))
     return faces
-
-
-def _sides(boxes: Floats) -> Floats:
-    """Width and height of boxes, (..., 4) to (..., 2)."""
-    return boxes[..., 2:] - boxes[..., :2]
-
-
-def _area(boxes: Floats) -> Floats:
-    area: Floats = _sides(boxes).prod(-1)
-    return area
-
-
-def _intersection(box: Floats, boxes: Floats) -> Floats:
-    """Area that a box (4,) has in common with each of (..., 4)."""
-    low, high = np.maximum(box[:2], boxes[..., :2]), np.minimum(box[2:], boxes[..., 2:])
-    area: Floats = np.maximum(high - low, 0).prod(-1)
-    return area

@@ -20,8 +20,8 @@ from app.engines.candidates import REFERENCE, Candidate, candidates, choose
 from app.engines.engine import Crops, Engine, EngineError
 from app.eqface import EqFace, load_eqface
 from app.guard import Guard
+from app.parsing import FaceParser, load_parser, make_parser
 from app.restore import Restorer
-from app.retinaface import InBfloat16
 from app.settings import Settings
 from app.upscale import Upscaler, make_upscaler
 from model.checkpoints import (
@@ -30,11 +30,13 @@ from model.checkpoints import (
     DETECTOR_RESNET50,
     EQFACE_BACKBONE,
     EQFACE_QUALITY,
+    PARSERS,
     UPSCALERS,
     CheckpointError,
     UpscalerFile,
 )
 from model.hub import Resolved, find, resolve
+from model.retinaface import InBfloat16
 from model.super_resolution import load_super_resolution
 from model.templates import landmark_template
 from model.weights import WeightsError
@@ -62,6 +64,8 @@ class Loaded:
     """By the scale that they are for; none where there are no weights."""
     guard: Guard | None
     """None: every restored face is pasted."""
+    parser: FaceParser | None
+    """None: every face is pasted under an oval."""
     others: tuple[Restorer, ...] = ()
     """The same on the other GPUs."""
 
@@ -95,6 +99,7 @@ def load(settings: Settings) -> Loaded:
         max_wait_ms = 0.0 if devices[0].type == "cpu" else 5.0
     upscalers = find_upscalers(settings, devices[0], commercial=commercial)
     guard = find_guard(settings, devices[0], commercial=commercial)
+    parser = find_parser(settings, devices[0], commercial=commercial)
     detect(detector, [np.zeros((64, 64, 3), np.uint8)], threshold=0.9, min_face=1)
     fitting = min(map(_warm_up, restorers))  # last, for it takes what memory there is
     seconds_per_face = min(_seconds(restorers[0]) for _ in range(3))
@@ -107,6 +112,7 @@ def load(settings: Settings) -> Loaded:
         all(prepared),
         upscalers,
         guard,
+        parser,
         tuple(restorers[1:]),
     )
 
@@ -243,6 +249,22 @@ def find_guard(settings: Settings, device: torch.device, *, commercial: bool) ->
     log.info("faces judged by %s and %s", *files)
     quick = settings.precision in ("auto", "bf16") and _has_quick_bfloat16(device)
     return Guard(EqFace(load_eqface(files[0], files[1], device), bfloat16=quick))
+
+
+def find_parser(settings: Settings, device: torch.device, *, commercial: bool) -> FaceParser | None:
+    """ParseNet where one of its files is on this machine, warmed up.
+
+    ``commercial``: only one that may be used so.  Never waits for the network.  Raises
+    WeightsError.
+    """
+    for weights in PARSERS:
+        path = find(weights, settings.weights_dir, settings.cache_dir)
+        if path is not None and (weights.commercial or not commercial):
+            log.info("masks of faces by %s (licence: %s)", path, weights.licence)
+            quick = settings.precision in ("auto", "bf16") and _has_quick_bfloat16(device)
+            dtype = torch.bfloat16 if quick else torch.float32
+            return make_parser(load_parser(path, device, dtype))
+    return None
 
 
 def _is_academic(generator: Resolved) -> bool:

@@ -26,29 +26,32 @@ def paste(
     *,
     scale: int = 1,
     strength: float = 1.0,
+    masks: Sequence[FloatMap] | None = None,
 ) -> Levels:
     """Blend each face's restored crop into a copy of the photo, where its ``matrix`` says.
 
     The crops have the photo's depth and colours; the matrices belong to a photo ``scale`` times
-    smaller.  Pixels outside of the faces' masks are those of the photo.  Where masks overlap, the
-    higher one says how much of the photo is replaced, and each face weighs in by how near the pixel
-    is to its middle, so that no seam lies between neighbours.
+    smaller.  ``masks`` are those of ``app.mask``, one a face; without, all are ovals.  Pixels
+    outside of them are those of the photo.  Where they overlap, the higher one says how much of the
+    photo is replaced, and each face weighs in by how near the pixel is to its middle, so that no
+    seam lies between neighbours.
     """
     if not faces:
         return photo.copy()
     height, width = photo.shape[:2]
-    masks = oval(template, restored[0].shape[0])
+    if masks is None:
+        masks = [oval(template, restored[0].shape[0])] * len(faces)
     # untouched pages of zeros cost nothing, so full-size maps are cheap
     total = np.zeros((height, width, 3), np.float32)
     weight = np.zeros((height, width), np.float32)
     cover = np.zeros((height, width), np.float32)
     regions: list[_Region] = []
-    for face, crop in zip(faces, restored, strict=True):
-        layer = _layer(photo, face, crop, masks[..., 0], scale)
+    for face, crop, own_masks in zip(faces, restored, masks, strict=True):
+        layer = _layer(photo, face, crop, own_masks[..., 0], scale)
         trust = np.array([confidence(face, template), 1], np.float32)
         for region in _bands(layer.region):
             pixels = _seen(layer, photo, region)
-            mask, share = _masks(layer, masks * trust, region)
+            mask, share = _masks(layer, own_masks * trust, region)
             total[region] += cv2.multiply(pixels, _per_channel(share), dtype=cv2.CV_32F)
             weight[region] += share
             np.maximum(cover[region], mask, out=cover[region])

@@ -22,6 +22,7 @@ from app.errors import NoFace, NotSquare
 from app.guard import Guard
 from app.landmarks import flaw
 from app.options import EnhanceOptions, FaceChoice
+from app.parsing import FaceParser
 from app.paste import paste, replace_whole
 from app.photo import Levels, Photo, Pixels, eight_bits
 from app.restore import Restorer
@@ -147,16 +148,21 @@ def finish(
     deadline: Deadline = NEVER,
     upscaler: Upscaler | None = None,
     guard: Guard | None = None,
+    parser: FaceParser | None = None,
 ) -> Enhanced:
     """Paste the restored crops, in the order of ``found.aligned``, and encode the photo.
 
-    Those that the guard refuses are left out, and reported.
+    Those that the guard refuses are left out, and reported.  ``parser`` says what of a crop is
+    pasted; without, an oval is.
     Raises DeadlineExceeded, and MemoryFull where the upscaler's device is too small.
     """
     deadline.check()
     start = time.perf_counter()
     if guard is not None:
         found, restored = without_refused(found, restored, guard)
+    masks = None
+    if parser is not None and not options.aligned:  # an aligned picture is replaced as a whole
+        masks = parser.masks(restored, found.template, deadline)
     crops: list[Levels] = [
         uncoloured(found.colours.brought_back(crop, face.crop), face.crop)
         for face, crop in zip(found.aligned, restored, strict=True)
@@ -183,6 +189,7 @@ def finish(
             found.template,
             scale=options.upscale,
             strength=options.strength,
+            masks=masks,
         )
     deadline.check()
     pasted = time.perf_counter()

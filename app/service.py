@@ -224,7 +224,7 @@ class Service:
             crops, found = await _restore(running.queue, found, deadline)
             upscaler = loaded.upscalers.get(options.upscale)
             job = finishing = self._finishing.submit(
-                finish, found, crops, options, deadline, upscaler, loaded.guard
+                finish, found, crops, options, deadline, upscaler, loaded.guard, loaded.parser
             )
             enhanced = await _outlived_by(finishing)
         except (MemoryError, torch.OutOfMemoryError) as error:

@@ -21,6 +21,9 @@ OFFICIAL_LICENCE = (
     "academic, non-commercial use (GPEN's README until 2026; no licence file replaced it)"
 )
 _REAL_ESRGAN_LICENCE = "BSD 3-clause (Real-ESRGAN's repository)"
+_PSFR_GAN_LICENCE = (
+    "CC BY-NC-SA 4.0, non-commercial (PSFR-GAN's, where it is from; facexlib names none for it)"
+)
 
 
 class CheckpointError(WeightsError):
@@ -170,6 +173,21 @@ EQFACE_QUALITY = WeightsFile(
     commercial=False,
     modelscope=ModelScopeFile(_PORTRAIT, "face_quality/eqface_quality.pth"),
 )
+PARSENET_FACEXLIB = WeightsFile(
+    name="parsenet-facexlib",
+    file_name="parsing_parsenet.pth",
+    licence=_PSFR_GAN_LICENCE,
+    commercial=False,
+)
+PARSENET_GPEN = WeightsFile(
+    name="parsenet-gpen",
+    file_name="ParseNet-latest.pth",
+    licence=OFFICIAL_LICENCE,
+    commercial=False,
+)
+PARSERS = (PARSENET_FACEXLIB, PARSENET_GPEN)
+"""The preferred one first."""
+
 REALESRNET_X2 = UpscalerFile(
     name="realesrnet-x2",
     file_name="realesrnet_x2.pth",
@@ -209,6 +227,7 @@ WEIGHTS: tuple[WeightsFile, ...] = (
     DETECTOR_MOBILENET,
     EQFACE_BACKBONE,
     EQFACE_QUALITY,
+    *PARSERS,
     *UPSCALERS,
 )
 

@@ -4,6 +4,10 @@ The evaluation is one, whatever the network's size.  Faces are resized (area) to
 RGB; face i of the sorted folder is degraded by the gpen recipe with seed i, unless degraded faces
 are given; what a network of another size makes of it is resized to 256 px; scores are means over
 faces.  LPIPS, identity and FID are measured where their networks' weights are given.
+
+NIQE, and whether the detector finds the face, are measured of the originals, too: without those to
+compare with they say little.  A face that is not found counts as 1 in ``landmarks``; originals in
+which none is found are left out of it.
 """
 
 from __future__ import annotations
@@ -15,6 +19,7 @@ import logging
 import sys
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
+from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import NamedTuple
@@ -25,11 +30,24 @@ from torch import Tensor
 from torch.nn import functional as F
 from tqdm import tqdm
 
+from model.checkpoints import BUNDLED_DIR, DETECTOR_MOBILENET
 from model.dataset import evaluation_pair, find_faces, split_holdout, to_float, to_tensor
 from model.grid import Levels, make_grid, save_picture
-from model.metrics import Distance, Scores, score_each, summarise, to_levels
+from model.landmarks import face_found, landmark_error
+from model.metrics import (
+    Appearance,
+    Distance,
+    Measure,
+    Scores,
+    look_at_each,
+    score_each,
+    summarise,
+    to_levels,
+)
+from model.niqe import niqe
 from model.perceptual import Fid, load_distances, load_fid
 from model.pictures import read_face
+from model.retinaface import load_detector
 from model.weights import load_generator
 
 log = logging.getLogger(__name__)
@@ -53,6 +71,8 @@ class Measures:
     distances: dict[str, Distance] = field(default_factory=dict)
     fid: dict[str, Fid] = field(default_factory=dict)
     """Of degraded and of restored faces."""
+    alone: dict[str, Measure] = field(default_factory=dict)
+    """Of each picture by itself."""
 
 
 @dataclass(frozen=True)
@@ -62,17 +82,37 @@ class Evaluation:
     scores: dict[str, list[Scores]] = field(
         default_factory=lambda: {"degraded": [], "restored": []}
     )
+    appearances: dict[str, list[Appearance]] = field(
+        default_factory=lambda: {"degraded": [], "restored": [], "original": []}
+    )
     fid: dict[str, float] = field(default_factory=dict)
     grid: list[Levels] = field(default_factory=list)
     """LQ | restored | HQ of the first faces."""
 
     def summaries(self) -> dict[str, dict[str, float]]:
-        """Of degraded and of restored faces: what was measured, for JSON."""
-        return {
-            name: summarise(scores).as_dict()
-            | ({"fid": self.fid[name]} if name in self.fid else {})
-            for name, scores in self.scores.items()
-        }
+        """Of degraded, restored and original faces: what was measured, for JSON."""
+        summaries = {}
+        for name, appearances in self.appearances.items():
+            summary = summarise(self.scores[name]).as_dict() if name in self.scores else {}
+            summary |= summarise(appearances).as_dict()
+            summaries[name] = summary | ({"fid": self.fid[name]} if name in self.fid else {})
+        return {name: summary for name, summary in summaries.items() if summary}
+
+
+def load_measures(
+    lpips_weights: Path | None,
+    identity_weights: Path | None,
+    fid_weights: Path | None,
+    device: torch.device,
+) -> Measures:
+    """NIQE and landmarks, and what weights are given for.  Raises WeightsError, DetectorError."""
+    detector = load_detector(BUNDLED_DIR / DETECTOR_MOBILENET.file_name).to(device)
+    distances = load_distances(lpips_weights, identity_weights, device)
+    return Measures(
+        distances | {"landmarks": partial(landmark_error, detector)},
+        load_fid(fid_weights, device),
+        {"niqe": niqe, "found": partial(face_found, detector)},
+    )
 
 
 @torch.inference_mode()
@@ -152,6 +192,8 @@ def evaluate(
                 if name in measures.fid:
                     measures.fid[name].update(to_levels(high).byte(), real=True)
                     measures.fid[name].update(to_levels(faces).byte(), real=False)
+            for name, faces in (("degraded", low), ("restored", restored), ("original", high)):
+                evaluation.appearances[name] += look_at_each(faces, measures.alone)
             if len(evaluation.grid) * _BATCH_SIZE < _GRID_ROWS:
                 evaluation.grid.append(make_grid(low, restored, high))
             progress.update(len(batch))
@@ -165,9 +207,8 @@ def table(evaluation: Evaluation) -> str:
     """The scores, for people; what was not measured is said, and not guessed."""
     lines = []
     for name, summary in evaluation.summaries().items():
-        columns = [f"{name:10} PSNR {summary['psnr']:6.2f} dB  SSIM {summary['ssim']:.4f}"]
-        columns += [f"{key} {summary[key]:.4g}" for key in list(summary)[2:]]
-        lines.append("  ".join(columns))
+        columns = [_column(key, value) for key, value in summary.items()]
+        lines.append(f"{name:10} {'  '.join(columns)}")
     measured = evaluation.summaries()["restored"]
     missing = [name for name in ("lpips", "identity", "fid") if name not in measured]
     if missing:
@@ -176,17 +217,33 @@ def table(evaluation: Evaluation) -> str:
     return "\n".join(lines)
 
 
+def _column(key: str, value: float) -> str:
+    if key == "psnr":
+        return f"PSNR {value:6.2f} dB"
+    if key == "ssim":
+        return f"SSIM {value:.4f}"
+    return f"{key} {value:.4g}"
+
+
 def write_csv(path: Path, evaluation: Evaluation) -> None:
-    """A row per face: its name, and every score before and after.  Raises OSError."""
+    """A row per face: its name, and what was measured of each picture.  Raises OSError."""
+    columns = [
+        f"{when}_{key}"
+        for when, summary in evaluation.summaries().items()
+        for key in summary
+        if key != "fid"  # which is of all faces together
+    ]
     with path.open("w", newline="") as file:
-        writer = csv.writer(file)
-        before, after = evaluation.scores["degraded"], evaluation.scores["restored"]
-        columns = list(after[0].as_dict())
-        writer.writerow(
-            ["face", *(f"{when}_{key}" for when in evaluation.scores for key in columns)]
-        )
-        for name, *scores in zip(evaluation.names, before, after, strict=True):
-            writer.writerow([name, *(value for s in scores for value in s.as_dict().values())])
+        writer = csv.DictWriter(file, ["face", *columns])
+        writer.writeheader()
+        for i, name in enumerate(evaluation.names):
+            measured = {
+                f"{when}_{key}": value
+                for when, appearances in evaluation.appearances.items()
+                for each in (*evaluation.scores.get(when, [])[i : i + 1], appearances[i])
+                for key, value in each.as_dict().items()
+            }
+            writer.writerow({"face": name} | measured)
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -216,9 +273,8 @@ def main(arguments: list[str] | None = None) -> None:
             pairs = degraded_pairs(options.hq, paths)
         else:
             pairs = given_pairs(options.lq, options.hq, paths)
-        measures = Measures(
-            load_distances(options.lpips_weights, options.identity_weights, device),
-            load_fid(options.fid_weights, device),
+        measures = load_measures(
+            options.lpips_weights, options.identity_weights, options.fid_weights, device
         )
         evaluation = evaluate(options.weights, pairs, measures, device, len(paths))
         if options.json:

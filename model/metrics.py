@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from statistics import fmean, median_low
+from typing import TypeVar
 
 import torch
 from torch import Tensor
@@ -18,15 +20,25 @@ from torchmetrics.functional.image import (  # isort: skip
 )
 
 Distance = Callable[[Tensor, Tensor], Tensor]
-"""Of pictures, (N, 3, R, R) each in [-1, 1] -> (N,)."""
+"""Of pictures, (N, 3, R, R) each in [-1, 1] -> (N,); NaN where there is none."""
+
+Measure = Callable[[Tensor], Tensor]
+"""Of pictures by themselves, (N, 3, R, R) in [-1, 1] -> (N,); NaN where there is none."""
 
 _LAPLACIAN = torch.tensor([[0.0, 1.0, 0.0], [1.0, -4.0, 1.0], [0.0, 1.0, 0.0]])
 _LUMA = torch.tensor([0.299, 0.587, 0.114])
 
 
 @dataclass(frozen=True)
-class Scores:
-    """Of a picture; or of many, their means, of sharpness the median."""
+class _Measured:
+    def as_dict(self) -> dict[str, float]:
+        """For JSON: what was measured."""
+        return {name: value for name, value in asdict(self).items() if value is not None}
+
+
+@dataclass(frozen=True)
+class Scores(_Measured):
+    """Of a picture beside its target; or of many, their means, of sharpness the median."""
 
     psnr: float
     """In dB, over all channels; infinite for identical pictures."""
@@ -35,13 +47,24 @@ class Scores:
     sharpness: float
     """Variance of the luma's Laplacian, as a share of the target's: below 1 is blurred."""
     lpips: float | None = None
-    """Less is better; None without its weights, as the next."""
+    """Less is better, as with the next two; None where it was not, or cannot be, measured."""
     identity: float | None = None
     """1 - cosine of ArcFace embeddings."""
+    landmarks: float | None = None
+    """How far the five landmarks lie from the target's (``model.landmarks``)."""
 
-    def as_dict(self) -> dict[str, float]:
-        """For JSON: what was measured."""
-        return {name: value for name, value in asdict(self).items() if value is not None}
+
+@dataclass(frozen=True)
+class Appearance(_Measured):
+    """Of a picture by itself; or of many, their means."""
+
+    niqe: float | None = None
+    """Less is better (``model.niqe``); None where it was not, or cannot be, measured."""
+    found: float | None = None
+    """1 where the detector finds the face, else 0; of many, the share."""
+
+
+_M = TypeVar("_M", bound=_Measured)
 
 
 def to_levels(x: Tensor) -> Tensor:
@@ -54,34 +77,52 @@ def score_each(
 ) -> list[Scores]:
     """Scores of every picture of ``restored``; both (N, 3, R, R) in [-1, 1], R at least 11.
 
-    ``distances`` are those of ``model.perceptual`` whose weights are there.
+    ``distances``: those of the optional scores that are to be measured.
     """
     a, b = to_levels(restored), to_levels(target)
     psnr = peak_signal_noise_ratio(a, b, data_range=255.0, reduction="none", dim=(1, 2, 3))
     ssim = structural_similarity_index_measure(a, b, data_range=255.0, reduction="none")
     assert isinstance(ssim, Tensor)
     sharpness = _laplacian_variance(a) / _laplacian_variance(b).clamp(min=1e-6)
-    columns = {"psnr": psnr, "ssim": ssim.view(-1), "sharpness": sharpness}
-    for name, distance in (distances or {}).items():
-        columns[name] = distance(a / 127.5 - 1, b / 127.5 - 1)
-    rows = zip(*(column.tolist() for column in columns.values()), strict=True)
-    return [Scores(**dict(zip(columns, row, strict=True))) for row in rows]
+    always = zip(psnr.tolist(), ssim.view(-1).tolist(), sharpness.tolist(), strict=True)
+    a, b = a / 127.5 - 1, b / 127.5 - 1
+    others = {name: distance(a, b) for name, distance in (distances or {}).items()}
+    return [
+        Scores(db, similarity, variance, **other)
+        for (db, similarity, variance), other in zip(always, _rows(others, len(a)), strict=True)
+    ]
 
 
-def summarise(scores: Sequence[Scores]) -> Scores:
-    """Scores of many pictures, each measured alike."""
+def look_at_each(pictures: Tensor, measures: Mapping[str, Measure]) -> list[Appearance]:
+    """Of (N, 3, R, R) in [-1, 1]: what ``measures`` says of each, by the names of Appearance."""
+    columns = {name: measure(pictures) for name, measure in measures.items()}
+    return [Appearance(**row) for row in _rows(columns, len(pictures))]
+
+
+def summarise(scores: Sequence[_M]) -> _M:
+    """Of many pictures, at least one; each score over those that it could be measured of."""
     summary = {}
-    for field in fields(Scores):
+    for field in fields(scores[0]):
         values = [getattr(score, field.name) for score in scores]
-        if None not in values:
+        measured = [value for value in values if value is not None]
+        if measured:
             average = median_low if field.name == "sharpness" else fmean
-            summary[field.name] = average(values)
-    return Scores(**summary)
+            summary[field.name] = average(measured)
+    return type(scores[0])(**summary)
 
 
 def score(restored: Tensor, target: Tensor) -> Scores:
     """Scores of ``restored`` against ``target``, each (N, 3, R, R) in [-1, 1], R at least 11."""
     return summarise(score_each(restored, target))
+
+
+def _rows(columns: Mapping[str, Tensor], count: int) -> list[dict[str, float | None]]:
+    """Columns (N,) -> N rows, None for NaN."""
+    values = {name: column.tolist() for name, column in columns.items()}
+    return [
+        {name: None if math.isnan(column[i]) else column[i] for name, column in values.items()}
+        for i in range(count)
+    ]
 
 
 def _laplacian_variance(levels: Tensor) -> Tensor:

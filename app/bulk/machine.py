@@ -152,7 +152,7 @@ def enhance(
     found = find(data, options, settings.limits, loaded.detector, loaded.restorer)
     crops = restore(found.crops)
     upscaler = loaded.upscalers.get(options.upscale)
-    enhanced = finish(found, crops, options, NEVER, upscaler, loaded.guard)
+    enhanced = finish(found, crops, options, NEVER, upscaler, loaded.guard, loaded.parser)
     write_whole(job.target, enhanced.picture.data)
     return sum(report.restored for report in enhanced.reports)
 

@@ -16,7 +16,8 @@ from torch import nn
 
 from app.detect import FINE_PIXELS, Face, detect, load_detector
 from app.photo import Pixels
-from app.retinaface import Floats, anchors, padded_shape
+from model.boxes import Floats
+from model.retinaface import anchors, padded_shape
 from model.templates import landmark_template
 
 WEIGHTS = Path(__file__).parents[2] / "weights" / "retinaface-mobilenet0.25.safetensors"

@@ -11,9 +11,9 @@ from app.engines.candidates import Measurement, candidates
 from app.engines.engine import EngineError
 from app.load import DeviceError, _warm_up, choose_devices, find_detector, load
 from app.restore import Restorer
-from app.retinaface import InBfloat16
 from app.settings import Settings
 from model.checkpoints import DETECTOR_MOBILENET, DETECTOR_RESNET50
+from model.retinaface import InBfloat16
 from tests.app.engines.conftest import save_small_generator
 from tests.conftest import REPOSITORY
 

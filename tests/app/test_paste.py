@@ -6,9 +6,11 @@ import pytest
 from numpy.typing import NDArray
 
 from app.align import AlignedFace, Matrix, align, rescaled, similarity
+from app.mask import SIDE, FloatMap, oval, parsed
 from app.paste import paste, replace_whole
 from app.photo import Levels
 from model.templates import landmark_template
+from tests.parsers import BACKGROUND, SKIN, person
 
 TEMPLATE = landmark_template("gpen", 256)
 
@@ -20,13 +22,18 @@ def landmarks_at(x: float, y: float, scale: float, angle: float = 0.0) -> NDArra
     return landmarks
 
 
-def pasted(photo: Levels, *faces: tuple[NDArray[np.float64], int], strength: float = 1.0) -> Levels:
+def pasted(
+    photo: Levels,
+    *faces: tuple[NDArray[np.float64], int],
+    strength: float = 1.0,
+    masks: list[FloatMap] | None = None,
+) -> Levels:
     """With the faces at these landmarks restored to one flat level each."""
     aligned = [align(photo, landmarks, TEMPLATE, 256) for landmarks, _ in faces]
     crops = [
         np.full_like(face.crop, level) for face, (_, level) in zip(aligned, faces, strict=True)
     ]
-    return paste(photo, aligned, crops, TEMPLATE, strength=strength)
+    return paste(photo, aligned, crops, TEMPLATE, strength=strength, masks=masks)
 
 
 def put_back(photo: Levels, *faces: AlignedFace, scale: int = 1) -> Levels:
@@ -196,6 +203,74 @@ def test_a_tiny_face_is_restored_with_care() -> None:
     assert amounts[0] == 50
     assert 50 < amounts[1] < 90
     assert amounts[2:] == [100, 100]
+
+
+# --- under masks that were parsed
+
+HEAD = parsed(person(), TEMPLATE, SIDE)
+EVERYWHERE = parsed(np.full((512, 512), SKIN, np.uint8), TEMPLATE, SIDE)
+
+
+def test_without_masks_all_are_ovals() -> None:
+    photo = noise(500, 600)
+    faces = [(landmarks_at(250, 250, 0.8, 0.2), 120), (landmarks_at(350, 240, 0.7), 180)]
+    ovals = [oval(TEMPLATE, 256)] * 2
+    np.testing.assert_array_equal(pasted(photo, *faces), pasted(photo, *faces, masks=ovals))
+
+
+@pytest.mark.parametrize("mask", [HEAD, EVERYWHERE], ids=["a head", "everywhere"])
+def test_what_was_parsed_fades_out_gently_too(mask: FloatMap) -> None:
+    photo = np.full((600, 600, 3), 100, np.uint8)
+    for angle in (0, 0.6):
+        face = landmarks_at(300, 300, 1.5, angle), 140
+        result = pasted(photo, face, masks=[mask]).astype(int)
+        assert result[300, 300, 0] == 140
+        assert max(np.abs(np.diff(result[..., 0], axis=axis)).max() for axis in (0, 1)) <= 2
+
+
+def test_a_hand_before_the_face_stays_as_it_was_photographed() -> None:
+    """To the bit, in its middle; above and below there is the face."""
+    classes = person()
+    classes[260:350] = BACKGROUND
+    photo = np.random.default_rng(0).integers(0, 65_536, (400, 400, 3), dtype=np.uint16)
+    mask = parsed(classes, TEMPLATE, SIDE)
+    result = pasted(photo, (landmarks_at(200, 200, 1.0), 9), masks=[mask])
+    rows = 72 + np.arange(260, 350) // 2
+    hand = np.s_[rows[42] : rows[48], 72:328]
+    np.testing.assert_array_equal(result[hand], photo[hand])
+    for row in (72 + 100, 72 + 205):
+        assert (result[row, 190:210] == 9).all()
+
+
+@pytest.mark.parametrize("level", [200, 51_400])
+def test_far_from_the_middle_nothing_is_lost_to_rounding(level: int) -> None:
+    """A mask may reach the crop's corners, where its claim is small."""
+    kind = np.uint8 if level < 256 else np.uint16
+    photo = np.full((500, 500, 3), level, kind)
+    result = pasted(photo, (landmarks_at(250, 250, 1.3, 0.3), level), masks=[EVERYWHERE])
+    assert np.abs(result.astype(int) - level).max() <= level // 5000
+
+
+def test_a_parsed_face_and_an_oval_share_without_a_seam() -> None:
+    photo = np.full((400, 600, 3), 100, np.uint8)
+    faces = [(landmarks_at(250, 200, 0.8), 120), (landmarks_at(350, 200, 0.8), 180)]
+    masks = [HEAD, oval(TEMPLATE, 256)]
+    result = pasted(photo, *faces, masks=masks)
+    np.testing.assert_array_equal(result, pasted(photo, *faces[::-1], masks=masks[::-1]))
+    row = result[200, :, 0].astype(int)
+    assert row[230] <= 123
+    assert row[370] >= 177
+    assert np.abs(np.diff(row)).max() <= 6
+
+
+def test_a_face_larger_than_its_crop_is_pasted_under_what_was_parsed() -> None:
+    """The photo's own detail, measured inside of the mask, is kept there."""
+    photo = noise(900, 900)
+    face = align(photo, landmarks_at(450, 450, 3.0), TEMPLATE, 256)
+    result = paste(photo, [face], [face.crop], TEMPLATE, masks=[HEAD])
+    assert not (result == photo).all()
+    beyond = np.s_[66:110, 66:110]
+    np.testing.assert_array_equal(result[beyond], photo[beyond])
 
 
 def test_pasting_is_ten_times_faster_than_the_published_helper() -> None:

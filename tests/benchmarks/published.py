@@ -43,12 +43,16 @@ from model.state import TrainingState
 
 
 def upfirdn2d(x: Tensor, kernel: Tensor, up: int, pad: tuple[int, int]) -> Tensor:
-    """``upfirdn2d_native`` without downsampling: insert zeros, pad, filter."""
+    """``upfirdn2d_native`` of GPEN, without downsampling: insert zeros, pad, filter.
+
+    Channels go last for the first two, and back for the third, each time by a copy.
+    """
     n, channels, height, width = x.shape
-    x = x.reshape(n * channels, height, 1, width, 1, 1)
+    x = x.permute(0, 2, 3, 1).view(n, height, 1, width, 1, channels)
     x = F.pad(x, (0, 0, 0, up - 1, 0, 0, 0, up - 1))
-    x = x.view(n * channels, height * up, width * up, 1)
+    x = x.view(n, height * up, width * up, channels)
     x = F.pad(x, (0, 0, *pad, *pad)).permute(0, 3, 1, 2)
+    x = x.reshape(n * channels, 1, *x.shape[-2:])
     x = F.conv2d(x, torch.flip(kernel, (0, 1))[None, None])
     return x.view(n, channels, *x.shape[-2:])
 

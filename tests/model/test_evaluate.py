@@ -25,10 +25,11 @@ from model.evaluate import (
     resize,
     restore_all,
     table,
+    write_csv,
 )
 from model.grid import make_grid, save_picture
 from model.initialisation import start_as_identity
-from model.metrics import Scores, score, score_each, to_levels
+from model.metrics import Appearance, Scores, score, score_each, to_levels
 from model.networks import Architecture
 from model.weights import WeightsMetadata, save_generator
 
@@ -165,7 +166,7 @@ def test_grid(tmp_path):
         save_picture(tmp_path / "none" / "grid.png", make_grid(*columns))
 
 
-def test_what_is_measured_besides(identity, face_folder):
+def test_what_is_measured_besides(identity, pairs, face_folder):
     """Where weights are there, further scores stand beside the others."""
 
     class Colours(nn.Module):
@@ -180,12 +181,19 @@ def test_what_is_measured_besides(identity, face_folder):
         name: FrechetInceptionDistance(feature=Colours(), input_img_size=(3, 256, 256))
         for name in ("degraded", "restored")
     }
-    measures = Measures({"lpips": lambda a, b: (a - b).abs().mean(dim=(1, 2, 3))}, fid)
+    measures = Measures(
+        {"lpips": lambda a, b: (a - b).abs().mean(dim=(1, 2, 3))},
+        fid,
+        {"niqe": lambda x: x.mean(dim=(1, 2, 3))},
+    )
     paths = find_faces(face_folder)
     evaluation = run(identity, degraded_pairs(face_folder, paths), measures)
     summary = evaluation.summaries()["restored"]
-    assert set(summary) == {"psnr", "ssim", "sharpness", "lpips", "fid"}
+    assert set(summary) == {"psnr", "ssim", "sharpness", "lpips", "niqe", "fid"}
     assert 0 < summary["lpips"] < 1
+    assert evaluation.summaries()["original"] == {
+        "niqe": pytest.approx(pairs[1].mean().item(), abs=1e-5)
+    }
     assert "identity" in table(evaluation)
     assert "--lpips-weights" not in table(evaluation)
 
@@ -202,10 +210,15 @@ def test_command(identity, face_folder, tmp_path, capsys):
         ]
     )
     scores = json.loads(outputs["json"].read_text())
-    assert set(scores) == {"degraded", "restored"}
-    assert set(scores["restored"]) == {"psnr", "ssim", "sharpness"}
+    assert list(scores) == ["degraded", "restored", "original"]
+    assert set(scores["original"]) == {"niqe", "found"}
+    for when in ("degraded", "restored"):
+        assert set(scores[when]) == {"psnr", "ssim", "sharpness", "landmarks", "niqe", "found"}
+    assert scores["original"]["found"] == 1
+    assert 0 < scores["restored"]["landmarks"] < 0.5
     printed = capsys.readouterr().out
     assert f"PSNR  {scores['restored']['psnr']:.2f} dB" in printed
+    assert f"original   niqe {scores['original']['niqe']:.4g}  found 1" in printed
     assert "not measured" in printed
     assert all(f"--{name}-weights" in printed for name in ("lpips", "identity", "fid"))
     with outputs["csv"].open() as file:
@@ -213,6 +226,8 @@ def test_command(identity, face_folder, tmp_path, capsys):
     assert [row["face"] for row in rows] == ["1.png", "4.png"]
     mean = fmean(float(row["restored_psnr"]) for row in rows)
     assert mean == pytest.approx(scores["restored"]["psnr"])
+    mean = fmean(float(row["original_niqe"]) for row in rows)
+    assert mean == pytest.approx(scores["original"]["niqe"])
     picture = cv2.imread(str(outputs["grid.png"]))
     assert picture is not None
     assert picture.shape == (2 * 256, 3 * 256, 3)
@@ -231,6 +246,30 @@ def test_summaries_leave_out_what_was_not_measured():
     assert Scores(1.0, 2.0, 3.0, identity=0.5).as_dict() == {
         "psnr": 1.0, "ssim": 2.0, "sharpness": 3.0, "identity": 0.5,
     }  # fmt: skip
+
+
+def test_what_a_face_has_not_is_empty_in_its_row(tmp_path):
+    """Here the first one's landmarks: its original has no face."""
+    evaluation = Evaluation(
+        names=["a", "b"],
+        scores={
+            "degraded": [Scores(1.0, 2.0, 3.0), Scores(1.0, 2.0, 3.0, landmarks=0.5)],
+            "restored": [Scores(4.0, 5.0, 6.0), Scores(4.0, 5.0, 6.0, landmarks=0.25)],
+        },
+        appearances={
+            "degraded": [Appearance(), Appearance()],
+            "restored": [Appearance(), Appearance()],
+            "original": [Appearance(7.0, 0.0), Appearance(8.0, 1.0)],
+        },
+    )
+    write_csv(tmp_path / "csv", evaluation)
+    assert (tmp_path / "csv").read_text().splitlines() == [
+        "face,degraded_psnr,degraded_ssim,degraded_sharpness,degraded_landmarks,"
+        "restored_psnr,restored_ssim,restored_sharpness,restored_landmarks,"
+        "original_niqe,original_found",
+        "a,1.0,2.0,3.0,,4.0,5.0,6.0,,7.0,0.0",
+        "b,1.0,2.0,3.0,0.5,4.0,5.0,6.0,0.25,8.0,1.0",
+    ]
 
 
 def test_command_starts_by_itself():

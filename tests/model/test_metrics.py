@@ -5,7 +5,15 @@ import numpy as np
 import pytest
 import torch
 
-from model.metrics import Scores, score, to_levels
+from model.metrics import (
+    Appearance,
+    Scores,
+    look_at_each,
+    score,
+    score_each,
+    summarise,
+    to_levels,
+)
 
 
 @pytest.fixture
@@ -83,3 +91,29 @@ def test_flat_targets_do_not_divide_by_zero():
 
 def test_for_json():
     assert Scores(1.0, 2.0, 3.0).as_dict() == {"psnr": 1.0, "ssim": 2.0, "sharpness": 3.0}
+    assert Appearance(found=1.0).as_dict() == {"found": 1.0}
+
+
+def test_what_cannot_be_measured_of_a_picture_is_left_out(pictures):
+    def distance(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
+        return torch.tensor([math.nan, *range(1, len(a))])
+
+    scores = score_each(pictures, pictures, {"landmarks": distance})
+    assert [each.landmarks for each in scores] == [None, 1, 2, 3, 4, 5]
+    assert summarise(scores).landmarks == 3
+    assert summarise(scores[:1]).landmarks is None
+    assert summarise(scores).identity is None
+
+
+def test_pictures_by_themselves(pictures):
+    looks = look_at_each(pictures[:2], {"niqe": lambda x: x.flatten(1).amin(1)})
+    assert [each.niqe for each in looks] == pictures[:2].flatten(1).amin(1).tolist()
+    assert summarise(looks).found is None
+    assert look_at_each(pictures[:2], {}) == [Appearance(), Appearance()]
+
+
+def test_a_broken_restoration_is_not_left_out(pictures):
+    """NaN is what a network gives that training has broken; means must show it."""
+    broken = pictures.clone()
+    broken[0] = math.nan
+    assert math.isnan(score(broken, pictures).psnr)

@@ -15,8 +15,8 @@ from onnx.reference import ReferenceEvaluator
 from safetensors.torch import load_file, save_file
 from torch import nn
 
-from app import retinaface
-from app.retinaface import DetectorError, InBfloat16, load_detector
+from model import retinaface
+from model.retinaface import Candidates, DetectorError, InBfloat16, load_detector
 
 from facexlib.detection.retinaface import RetinaFace  # isort: skip
 from facexlib.detection.retinaface_utils import PriorBox, decode, decode_landm  # isort: skip
@@ -99,6 +99,16 @@ def test_candidates_over_the_threshold_only_best_first(detector, astronaut):
     assert len(more.scores) > len(found.scores) > 0
     assert found.scores.min() >= 0.7
     assert (np.diff(found.scores) <= 0).all()
+
+
+def test_candidates_that_agree_are_averaged():
+    boxes = np.array([[10, 10, 50, 50], [12, 8, 52, 48], [18, 18, 58, 58]], np.float32)
+    landmarks = np.arange(3, dtype=np.float32)[:, None, None] + np.zeros((5, 2), np.float32)
+    candidates = Candidates(boxes, np.array([0.9, 0.95, 0.99], np.float32), landmarks)
+    box, points = candidates.voted(0)
+    assert box.tolist() == [11, 9, 51, 49]
+    assert points.tolist() == [[0.5, 0.5]] * 5
+    assert candidates.voted(2)[0].tolist() == boxes[2].tolist()
 
 
 def test_far_and_infinite_outputs_are_dropped():
