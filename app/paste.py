@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from app.align import AlignedFace, Matrix, bounds, compose, invert, warp
 from app.blend import close_up, confidence, own_detail_counts
+from app.deadline import NEVER, Deadline
 from app.mask import SIDE, FloatMap, oval
 from app.photo import DEPTHS, Levels
 
@@ -27,6 +28,7 @@ def paste(
     scale: int = 1,
     strength: float = 1.0,
     masks: Sequence[FloatMap] | None = None,
+    deadline: Deadline = NEVER,
 ) -> Levels:
     """Blend each face's restored crop into a copy of the photo, where its ``matrix`` says.
 
@@ -34,7 +36,7 @@ def paste(
     smaller.  ``masks`` are those of ``app.mask``, one a face; without, all are ovals.  Pixels
     outside of them are those of the photo.  Where they overlap, the higher one says how much of the
     photo is replaced, and each face weighs in by how near the pixel is to its middle, so that no
-    seam lies between neighbours.
+    seam lies between neighbours.  Raises DeadlineExceeded.
     """
     if not faces:
         return photo.copy()
@@ -50,6 +52,7 @@ def paste(
         layer = _layer(photo, face, crop, own_masks[..., 0], scale)
         trust = np.array([confidence(face, template), 1], np.float32)
         for region in _bands(layer.region):
+            deadline.check()
             pixels = _seen(layer, photo, region)
             mask, share = _masks(layer, own_masks * trust, region)
             total[region] += cv2.multiply(pixels, _per_channel(share), dtype=cv2.CV_32F)
@@ -59,6 +62,7 @@ def paste(
 
     result = photo.copy()
     for region in regions:
+        deadline.check()
         amount = cover[region] * np.float32(strength)
         result[region] = _blend(photo[region], total[region], weight[region], amount)
     return result

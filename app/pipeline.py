@@ -190,6 +190,7 @@ def finish(
             scale=options.upscale,
             strength=options.strength,
             masks=masks,
+            deadline=deadline,
         )
     deadline.check()
     pasted = time.perf_counter()

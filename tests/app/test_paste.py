@@ -1,11 +1,15 @@
 """Pasting: nothing outside the masks, no seams inside."""
 
+from typing import Any
+
 import cv2
 import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from app.align import AlignedFace, Matrix, align, rescaled, similarity
+from app.align import AlignedFace, Matrix, align, rescaled, similarity, warp
+from app.deadline import Deadline
+from app.errors import DeadlineExceeded
 from app.mask import SIDE, FloatMap, oval, parsed
 from app.paste import paste, replace_whole
 from app.photo import Levels
@@ -271,6 +275,25 @@ def test_a_face_larger_than_its_crop_is_pasted_under_what_was_parsed() -> None:
     assert not (result == photo).all()
     beyond = np.s_[66:110, 66:110]
     np.testing.assert_array_equal(result[beyond], photo[beyond])
+
+
+def test_nobody_waits_for_the_faces_that_are_left_when_time_is_over(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    deadline = Deadline(60)
+    seen: list[Levels] = []
+
+    def warping(image: Levels, *args: Any, **options: Any) -> Levels:
+        seen.append(image)
+        deadline.end()
+        return warp(image, *args, **options)
+
+    photo = noise(400, 400)
+    faces = [align(photo, TEMPLATE + shift, TEMPLATE, 256) for shift in (0, 60, 120)]
+    monkeypatch.setattr("app.paste.warp", warping)
+    with pytest.raises(DeadlineExceeded):
+        paste(photo, faces, [face.crop for face in faces], TEMPLATE, deadline=deadline)
+    assert len(seen) == 1
 
 
 def test_pasting_is_ten_times_faster_than_the_published_helper() -> None:

@@ -3,8 +3,9 @@
 What yangxy/GPEN's ``train_simple.py`` does, which follows rosinality/stylegan2-pytorch:
 
 - NCHW throughout, and float32; a modulated weight per sample, the batch as groups of one
-  convolution; ``upfirdn2d`` in native PyTorch, which filters every pixel; bias and activation one
-  after the other, by autograd's own derivatives;
+  convolution; bias and activation one after the other, by autograd's own derivatives;
+- ``upfirdn2d`` by its native form, which is what runs on a processor: it filters every pixel, and
+  has channels last for padding and first again for filtering (``face_model/op/upfirdn2d.py``);
 - G runs twice a step: without a graph for D's update, and anew for its own; D judges restored and
   real faces in calls of their own;
 - R1 is a backward pass of its own through one more D(real), by ``autograd.grad`` with
