@@ -23,9 +23,7 @@ from torch import nn
 from app.photo import Pixels
 from model import retinaface
 from model.boxes import Floats, area, intersection, sides
-from model.retinaface import Candidates, DetectorError, load_detector
-
-__all__ = ["DetectorError", "Face", "detect", "load_detector"]
+from model.retinaface import Candidates
 
 FINE_PIXELS = 4_000_000  # of the first octave, and of a forward pass, at most
 COARSE_SIDE = 96  # of the last octave's shorter side, at most

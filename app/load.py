@@ -13,7 +13,7 @@ import torch
 from torch import nn
 
 from app.decode import quieten_readers
-from app.detect import detect, load_detector
+from app.detect import detect
 from app.engines.build import build
 from app.engines.cache import EngineCache
 from app.engines.candidates import REFERENCE, Candidate, candidates, choose
@@ -36,7 +36,7 @@ from model.checkpoints import (
     UpscalerFile,
 )
 from model.hub import Resolved, find, resolve
-from model.retinaface import InBfloat16
+from model.retinaface import InBfloat16, load_detector
 from model.super_resolution import load_super_resolution
 from model.templates import landmark_template
 from model.weights import WeightsError
@@ -259,11 +259,13 @@ def find_parser(settings: Settings, device: torch.device, *, commercial: bool) -
     """
     for weights in PARSERS:
         path = find(weights, settings.weights_dir, settings.cache_dir)
-        if path is not None and (weights.commercial or not commercial):
+        if path is not None and commercial and not weights.commercial:
+            log.info("%s is not used: the generator may be used commercially", weights.name)
+        elif path is not None:
             log.info("masks of faces by %s (licence: %s)", path, weights.licence)
             quick = settings.precision in ("auto", "bf16") and _has_quick_bfloat16(device)
             dtype = torch.bfloat16 if quick else torch.float32
-            return make_parser(load_parser(path, device, dtype))
+            return make_parser(load_parser(path, device, dtype), torch.get_num_threads())
     return None
 
 

@@ -50,7 +50,8 @@ def oval(template: NDArray[np.floating], size: int) -> FloatMap:
 def parsed(classes: NDArray[np.uint8], template: NDArray[np.floating], size: int) -> FloatMap:
     """As :func:`oval`, but of a crop that ParseNet has parsed: face, hair and neck are covered.
 
-    What hides the face is not, nor is what does not hang together with it: the next one's head.
+    What hides the face is not, nor is what does not hang together with it, as the next one's head
+    unless the two touch.
     ``classes`` are (N, N), each less than CLASSES, of the whole crop.  Where hardly any of the oval
     is a face, the parsing has failed, and the mask is the oval.
     """

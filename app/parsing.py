@@ -7,10 +7,13 @@ photo's may be too poor for it.
 from __future__ import annotations
 
 import logging
+import math
 import textwrap
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 
 import cv2
@@ -23,7 +26,10 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval
 from app.deadline import NEVER, Deadline
 from app.mask import CLASSES, FloatMap, oval, parsed
 from app.photo import Pixels
+from model import torchvision_compat  # noqa: F401  (before facexlib)
 from model.weights import WeightsError, read_tensors
+
+from facexlib.parsing.parsenet import ConvLayer, ParseNet  # isort: skip
 
 log = logging.getLogger(__name__)
 
@@ -34,10 +40,14 @@ _SHARE = 0.5  # of a deadline that parsing may take: enlarging, pasting and enco
 
 @dataclass(frozen=True, eq=False)
 class FaceParser:
-    """Runs where the network's parameters are; keeps nothing, so threads may share it."""
+    """Runs where the network's parameters are.  Threads may share it, and take turns."""
 
     network: nn.Module
     """(1, 3, SIDE, SIDE) RGB in [-1, 1] -> scores (1, CLASSES, SIDE, SIDE), and a picture."""
+    thread: ThreadPoolExecutor = field(
+        default_factory=partial(ThreadPoolExecutor, 1, "gpen-parse"), compare=False
+    )
+    """Which alone runs it, a crop at a time: that keeps a device busy, and takes memory enough."""
     seconds: float = 0.0
     """That a crop took, seen once: a first guess."""
 
@@ -56,37 +66,53 @@ class FaceParser:
             spent = time.perf_counter() - start
             if spent + (spent / len(masks) if masks else self.seconds) > limit:
                 break
-            masks.append(parsed(self.classes(crop), template, crop.shape[0]))
+            work = self.thread.submit(self.classes, crop)
+            try:
+                classes = work.result(None if math.isinf(limit) else limit - spent)
+            except TimeoutError:  # others had their turns
+                work.cancel()
+                break
+            masks.append(parsed(classes, template, crop.shape[0]))
         if left := crops[len(masks) :]:
             log.info("%d of %d faces were not parsed, for want of time", len(left), len(crops))
             masks += [oval(template, left[0].shape[0])] * len(left)
         return masks
 
-    @torch.inference_mode()
     def classes(self, crop: Pixels) -> NDArray[np.uint8]:
-        """(SIDE, SIDE), each less than CLASSES, of a crop (S, S, 3).
+        """(SIDE, SIDE), each less than CLASSES, of a crop (S, S, 3); in the caller's thread."""
+        classes: NDArray[np.uint8] = self.scores(crop).argmax(0).to(torch.uint8).cpu().numpy()
+        return classes
 
-        One at a time: at this size a single crop keeps a device busy, and takes memory enough.
-        """
+    @torch.inference_mode()
+    def scores(self, crop: Pixels) -> torch.Tensor:
+        """(CLASSES, SIDE, SIDE), on the network's device, of a crop (S, S, 3)."""
         shrinks = crop.shape[0] > SIDE
         seen = cv2.resize(
             crop, (SIDE, SIDE), interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
         )
         weight = next(self.network.parameters())
         x = torch.from_numpy(seen).to(weight.device).permute(2, 0, 1)[None].float() / 127.5 - 1
-        scores = self.network(x.to(weight.dtype))[0]
-        classes: NDArray[np.uint8] = scores[0].argmax(0).to(torch.uint8).cpu().numpy()
-        return classes
+        scores: torch.Tensor = self.network(x.to(weight.dtype))[0][0]
+        return scores
 
 
-def make_parser(network: nn.Module) -> FaceParser:
-    """Warm the network up where it is, and see how long it takes."""
-    parser = FaceParser(network)
+def make_parser(network: nn.Module, threads: int) -> FaceParser:
+    """Warm the network up where it is, and see how long it takes.
+
+    ``threads``: how many it may use of the processor.  Raises WeightsError when its output is not
+    finite.
+    """
+    thread = ThreadPoolExecutor(
+        1, "gpen-parse", initializer=torch.set_num_threads, initargs=(threads,)
+    )
+    parser = FaceParser(network, thread)
     grey = np.full((SIDE, SIDE, 3), 128, np.uint8)
     for _ in range(2):
         start = time.perf_counter()
-        parser.classes(grey)
-    return FaceParser(network, time.perf_counter() - start)
+        scores = thread.submit(parser.scores, grey).result()
+    if not scores.isfinite().all():
+        raise WeightsError("the output of the network that parses faces is not finite")
+    return replace(parser, seconds=time.perf_counter() - start)
 
 
 def load_parser(path: Path, device: torch.device, dtype: torch.dtype = torch.float32) -> nn.Module:
@@ -94,11 +120,6 @@ def load_parser(path: Path, device: torch.device, dtype: torch.dtype = torch.flo
 
     Its normalisation is folded into the convolutions.  Raises WeightsError.
     """
-    # a second or two, which nobody without such weights should wait
-    from model import torchvision_compat  # noqa: F401, PLC0415  (before facexlib)
-
-    from facexlib.parsing.parsenet import ConvLayer, ParseNet  # noqa: PLC0415  # isort: skip
-
     network = ParseNet(in_size=SIDE, out_size=SIDE, parsing_ch=CLASSES)
     try:
         network.load_state_dict(read_tensors(path))

@@ -21,6 +21,7 @@ from app.encode import EncodedPicture, check_encodable, encode, output_format
 from app.errors import NoFace, NotSquare
 from app.guard import Guard
 from app.landmarks import flaw
+from app.mask import FloatMap, oval
 from app.options import EnhanceOptions, FaceChoice
 from app.parsing import FaceParser
 from app.paste import paste, replace_whole
@@ -42,7 +43,7 @@ class Timings:
     queue: float = 0
     restore: float = 0
     paste: float = 0
-    """Upscaling included."""
+    """Parsing and upscaling included."""
     encode: float = 0
 
 
@@ -154,7 +155,8 @@ def finish(
 
     Those that the guard refuses are left out, and reported.  ``parser`` says what of a crop is
     pasted; without, an oval is.
-    Raises DeadlineExceeded, and MemoryFull where the upscaler's device is too small.
+    Raises DeadlineExceeded, MemoryFull where the upscaler's device is too small, and
+    torch.OutOfMemoryError where the guard's or the parser's is.
     """
     deadline.check()
     start = time.perf_counter()
@@ -162,7 +164,7 @@ def finish(
         found, restored = without_refused(found, restored, guard)
     masks = None
     if parser is not None and not options.aligned:  # an aligned picture is replaced as a whole
-        masks = parser.masks(restored, found.template, deadline)
+        masks = _parsed_masks(found, restored, parser, deadline)
     crops: list[Levels] = [
         uncoloured(found.colours.brought_back(crop, face.crop), face.crop)
         for face, crop in zip(found.aligned, restored, strict=True)
@@ -230,6 +232,34 @@ def without_refused(
         crops=[found.crops[i] for i in kept],
     )
     return less, [restored[i] for i in kept]
+
+
+def _parsed_masks(
+    found: FoundFaces, restored: Sequence[Pixels], parser: FaceParser, deadline: Deadline
+) -> list[FloatMap]:
+    """What is pasted of each face.
+
+    The oval where the crop shows another one that is to stay as it was: of two heads that touch, a
+    parser makes one.
+    """
+    left_alone = [report.face.landmarks for report in found.reports if not report.restored]
+    parsed = [
+        i
+        for i, face in enumerate(found.aligned)
+        if not any(_shows(face, landmarks) for landmarks in left_alone)
+    ]
+    masks = [oval(found.template, crop.shape[0]) for crop in restored[:1]] * len(restored)
+    crops = [restored[i] for i in parsed]
+    for i, mask in zip(parsed, parser.masks(crops, found.template, deadline), strict=True):
+        masks[i] = mask
+    return masks
+
+
+def _shows(face: AlignedFace, landmarks: NDArray[np.floating]) -> bool:
+    """Whether the middle of (5, 2) landmarks in the photo is in a face's crop."""
+    x, y = face.matrix @ np.append(landmarks.mean(0), 1)
+    height, width = face.crop.shape[:2]
+    return bool(0 <= x < width and 0 <= y < height)
 
 
 def _whole_picture(photo: Photo, restorer: Restorer) -> Face:

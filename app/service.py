@@ -259,16 +259,18 @@ async def _outlived_by(job: Future[T]) -> T:
     return await asyncio.shield(future)
 
 
-def _in_daemon_thread(work: Callable[[], Loaded]) -> asyncio.Future[Loaded]:
+def _in_daemon_thread(work: Callable[[], T]) -> asyncio.Future[T]:
     """Run in a thread that does not keep the process alive: a download may take very long."""
     loop = asyncio.get_running_loop()
-    future: asyncio.Future[Loaded] = loop.create_future()
+    future: asyncio.Future[T] = loop.create_future()
+    threads = torch.get_num_threads()  # a new thread begins with what any other has set last
 
     def settle(set_outcome: Callable[[], None]) -> None:
         if not future.done():
             set_outcome()
 
     def run() -> None:
+        torch.set_num_threads(threads)
         try:
             result = work()
         except Exception as error:  # noqa: BLE001  (it is the future's)

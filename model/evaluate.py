@@ -185,6 +185,8 @@ def evaluate(
             low = torch.stack([pair.low for pair in batch]).to(device)
             high = torch.stack([pair.high for pair in batch]).to(device)
             restored = restore_all(generator, resize(low, generator.size), _BATCH_SIZE)
+            if not restored.isfinite().all():
+                raise ValueError(f"{weights}: the network's output is not finite")
             restored = resize(restored, EVALUATION_SIZE)
             evaluation.names.extend(pair.name for pair in batch)
             for name, faces in (("degraded", low), ("restored", restored)):

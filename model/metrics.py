@@ -59,7 +59,8 @@ class Appearance(_Measured):
     """Of a picture by itself; or of many, their means."""
 
     niqe: float | None = None
-    """Less is better (``model.niqe``); None where it was not, or cannot be, measured."""
+    """Less is better (``model.niqe``); None where it was not, or cannot be, measured: flat pictures
+    are left out of the mean."""
     found: float | None = None
     """1 where the detector finds the face, else 0; of many, the share."""
 

@@ -14,10 +14,10 @@ from numpy.typing import ArrayLike
 from skimage import data
 from torch import nn
 
-from app.detect import FINE_PIXELS, Face, detect, load_detector
+from app.detect import FINE_PIXELS, Face, detect
 from app.photo import Pixels
 from model.boxes import Floats
-from model.retinaface import anchors, padded_shape
+from model.retinaface import anchors, load_detector, padded_shape
 from model.templates import landmark_template
 
 WEIGHTS = Path(__file__).parents[2] / "weights" / "retinaface-mobilenet0.25.safetensors"

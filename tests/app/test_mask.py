@@ -6,16 +6,12 @@ import cv2
 import numpy as np
 import pytest
 
-from app.mask import SIDE, oval, parsed
+from app.mask import CLASSES, SIDE, oval, parsed
 from model.templates import TEMPLATE_NAMES, landmark_template
 from tests.parsers import (
     BACKGROUND,
     CLOTHES,
-    EARRING,
-    GLASSES,
     HAIR,
-    HAT,
-    NECK,
     SKIN,
     Classes,
     person,
@@ -110,18 +106,23 @@ def test_face_hair_and_neck_are_covered_and_nothing_else_is(name: str, size: int
     assert not cover[far].any()
 
 
-@pytest.mark.parametrize(
-    ("kind", "covered"),
-    [
-        *((kind, True) for kind in (SKIN, GLASSES, HAIR, EARRING, NECK)),
-        *((kind, False) for kind in (BACKGROUND, HAT, CLOTHES)),
-    ],
-)
-def test_which_classes_are_pasted(kind: int, covered: bool) -> None:
+GPEN_PASTES = [0, *[1] * 13, 0, 1, 1, 1, 0]
+"""By class, in its ``face_parse``."""
+
+
+@pytest.mark.parametrize(("kind", "covered"), list(enumerate(GPEN_PASTES)))
+def test_which_classes_are_pasted(kind: int, covered: int) -> None:
     """Of what lies across the face the middle is all covered, or not at all."""
     cover = cover_of(with_band(kind, 46))
     assert cover[150, 128] == pytest.approx(1) if covered else cover[150, 128] == 0
     assert cover[115, 128] > 0.5  # the eyes are
+
+
+@pytest.mark.parametrize("kind", range(CLASSES))
+def test_what_is_a_face(kind: int) -> None:
+    """Skin, features, glasses and ears are; hair, hat, jewels, neck and clothes are not."""
+    masks = parsed(np.full((512, 512), kind, np.uint8), TEMPLATE, SIDE)
+    assert np.array_equal(masks, oval(TEMPLATE, SIDE)) == (not 1 <= kind <= 12)
 
 
 def test_softness_grows_with_the_face_not_with_the_crop() -> None:

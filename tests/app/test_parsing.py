@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from functools import partial
 from io import BytesIO
@@ -30,7 +32,7 @@ from app.mask import CLASSES, oval, parsed
 from app.options import EnhanceOptions
 from app.parsing import FaceParser, load_parser, make_parser
 from app.photo import Pixels
-from app.pipeline import Enhanced, FoundFaces, find, finish
+from app.pipeline import Enhanced, FaceReport, FoundFaces, find, finish
 from app.settings import Settings
 from model.checkpoints import BFR_256, PARSENET_FACEXLIB, PARSENET_GPEN
 from model.templates import landmark_template
@@ -103,11 +105,12 @@ def test_each_crop_has_its_own_mask() -> None:
     assert FaceParser(Known(person())).masks([], TEMPLATE) == []
 
 
-def test_what_is_not_a_number_is_no_face() -> None:
-    class Broken(Known):
-        def forward(self, x: Tensor) -> tuple[Tensor, Any]:
-            return super().forward(x)[0] * torch.nan, x
+class Broken(Known):
+    def forward(self, x: Tensor) -> tuple[Tensor, Any]:
+        return super().forward(x)[0] * torch.nan, x
 
+
+def test_what_is_not_a_number_is_no_face() -> None:
     (mask,) = FaceParser(Broken(person())).masks(crops(0), TEMPLATE)
     np.testing.assert_array_equal(mask, OVAL)
 
@@ -161,9 +164,43 @@ def test_when_nobody_waits_any_more_it_ends() -> None:
 
 def test_it_is_warmed_up_and_timed(monkeypatch: pytest.MonkeyPatch) -> None:
     network = Clock(monkeypatch).network()
-    parser = make_parser(network)
+    parser = make_parser(network, 1)
     assert len(network.seen) == 2
     assert (parser.seconds, parser.network) == (1, network)
+
+
+def test_it_is_timed_with_the_threads_that_it_then_has() -> None:
+    threads: list[int] = []
+
+    def note(_: Tensor) -> NDArray[np.uint8]:
+        threads.append(torch.get_num_threads())
+        return person()
+
+    make_parser(Known(note), 3).masks(crops(1), TEMPLATE)
+    assert threads == [3, 3, 3]
+
+
+def test_weights_that_are_not_finite_are_told_of_at_once() -> None:
+    with pytest.raises(WeightsError, match="not finite"):
+        make_parser(Broken(person()), 1)
+
+
+def test_who_gets_no_turn_in_time_gets_the_oval() -> None:
+    entered, done = threading.Event(), threading.Event()
+
+    def wait(_: Tensor) -> NDArray[np.uint8]:
+        entered.set()
+        assert done.wait(60)
+        return person()
+
+    parser = FaceParser(Known(wait))
+    with ThreadPoolExecutor(1) as other:
+        first = other.submit(parser.masks, crops(1), TEMPLATE)
+        assert entered.wait(60)
+        masks = parser.masks(crops(1, 2), TEMPLATE, Deadline(0.5))
+        done.set()
+        np.testing.assert_array_equal(masks, [OVAL, OVAL])
+        np.testing.assert_array_equal(first.result(60), [parsed(person(), TEMPLATE, 256)])
 
 
 # --- in the pipeline
@@ -245,6 +282,20 @@ def test_a_face_that_the_guard_refuses_is_not_parsed(loaded: Loaded, astronaut: 
     np.testing.assert_array_equal(pixels[side], twins[side])
 
 
+@pytest.mark.parametrize(("away", "seen"), [(60, 0), (400, 1)])
+def test_one_left_alone_is_not_taken_for_hair_of_its_neighbour(
+    loaded: Loaded, astronaut: Pixels, away: float, seen: int
+) -> None:
+    """Parsing does not part heads that touch."""
+    found = found_in(astronaut, loaded)
+    (own,) = found.reports
+    beside = replace(own.face, landmarks=own.face.landmarks + np.array([away, 0], np.float32))
+    found = replace(found, reports=(own, FaceReport(beside, restored=False, reason="limit")))
+    network = Known(person())
+    finish(found, found.crops, EnhanceOptions(), parser=FaceParser(network))
+    assert len(network.seen) == seen
+
+
 def test_no_step_on_a_wall(loaded: Loaded, astronaut: Pixels) -> None:
     """A restoration brighter by 25 levels shows no border on what was plain, hair or not."""
     found = found_in(astronaut, loaded)
@@ -283,7 +334,7 @@ def test_which_file_is_taken(
     taken: str | None,
 ) -> None:
     monkeypatch.setattr(loading, "load_parser", lambda path, *_: path)
-    monkeypatch.setattr(loading, "make_parser", lambda path: path.name)
+    monkeypatch.setattr(loading, "make_parser", lambda path, _: path.name)
     settings = folder(*names)
     found: Any = find_parser(settings, CPU, commercial=False)
     assert found == taken
@@ -296,7 +347,7 @@ def test_it_is_quick_where_it_may_be(
     folder: Callable[..., Settings], monkeypatch: pytest.MonkeyPatch, precision: Any, there: bool
 ) -> None:
     monkeypatch.setattr(loading, "load_parser", lambda *arguments: arguments[-1])
-    monkeypatch.setattr(loading, "make_parser", lambda dtype: dtype)
+    monkeypatch.setattr(loading, "make_parser", lambda dtype, _: dtype)
     monkeypatch.setattr(loading, "_has_quick_bfloat16", lambda _: there)
     settings = folder(*NAMES).model_copy(update={"precision": precision})
     quick = there and precision in ("auto", "bf16")
@@ -346,10 +397,9 @@ def test_seeded_weights_are_served(
         return loaded
 
     pictures = []
-    in_time = replace(academic.parser, seconds=0.0)  # however slow this machine is
-    for parser in (in_time, None):
+    for parser in (academic.parser, None):
         loaded = replace(academic, restorer=restorer, parser=parser)
-        with running(monkeypatch, partial(serve, loaded)) as (client, _):
+        with running(monkeypatch, partial(serve, loaded), request_timeout_s=600) as (client, _):
             wait_for(client, "ok")
             answer = post(client, astronaut_png)
             assert (answer.status_code, answer.headers["x-faces-restored"]) == (200, "1")

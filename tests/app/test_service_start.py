@@ -1,11 +1,14 @@
 """States of a server that begins: it loads, and prepares another engine."""
 
+import asyncio
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
 import numpy as np
 import pytest
+import torch
 from numpy.typing import NDArray
 
 from app import service
@@ -64,6 +67,19 @@ def test_loading_that_fails_ends_the_process(
         assert wait_for(client, "failed").status_code == 503
         assert ended.wait(10)
         assert "cannot start: no such weights" in caplog.text
+
+
+def test_loading_has_the_processor_whatever_other_threads_have() -> None:
+    """What one thread sets, PyTorch gives to those that begin later."""
+
+    async def load_beside_others() -> int:
+        torch.get_num_threads()  # the first look, too, takes what others have set
+        torch.set_num_threads(3)
+        await asyncio.to_thread(torch.set_num_threads, 1)
+        return await service._in_daemon_thread(torch.get_num_threads)
+
+    with ThreadPoolExecutor(1) as thread:
+        assert thread.submit(asyncio.run, load_beside_others()).result(60) == 3
 
 
 def test_goes_over_to_the_engine_that_was_prepared(

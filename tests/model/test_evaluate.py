@@ -133,6 +133,12 @@ def test_an_unusable_half_is_an_error_and_not_a_shift(identity, face_folder, low
         run(identity, given_pairs(low_folder, face_folder, find_faces(face_folder)))
 
 
+def test_a_broken_network_is_an_error(identity, face_folder, monkeypatch):
+    monkeypatch.setattr("model.evaluate.restore_all", lambda _, low, *rest: low * torch.nan)
+    with pytest.raises(ValueError, match="not finite"):
+        run(identity, degraded_pairs(face_folder, find_faces(face_folder)))
+
+
 def test_an_unusable_face_is_left_out(face_folder, pairs, caplog):
     (face_folder / "5.png").write_text("no picture")
     made = list(degraded_pairs(face_folder, find_faces(face_folder)))

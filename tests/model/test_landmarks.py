@@ -43,8 +43,14 @@ def to_tensor(*pictures: NDArray[np.uint8]) -> torch.Tensor:
 def test_landmarks_are_where_they_are_in_the_picture(detector, face):
     (found,) = find_landmarks(detector, to_tensor(face))
     assert found.shape == (5, 2)
-    in_photo = np.array([(206, 107), (247, 109), (228, 133), (207, 146), (244, 147)])
+    in_photo = np.array([(206, 107), (247, 109), (228, 133), (207, 146), (244, 147)])  # by eye
     np.testing.assert_allclose(found, (in_photo - (121, 14)) * 256 / 212, atol=9)
+
+
+def test_they_follow_the_face(detector, face):
+    """Half as large, it is found in other octaves."""
+    whole, half = find_landmarks(detector, to_tensor(face, pasted(face, 128, 70, 64)))
+    np.testing.assert_allclose(half, whole / 2 + (70, 64), atol=3)
 
 
 def test_the_error_is_in_distances_of_the_eyes(detector, face):
