@@ -44,9 +44,7 @@ class FaceParser:
 
     network: nn.Module
     """(1, 3, SIDE, SIDE) RGB in [-1, 1] -> scores (1, CLASSES, SIDE, SIDE), and a picture."""
-    thread: ThreadPoolExecutor = field(
-        default_factory=partial(ThreadPoolExecutor, 1, "gpen-parse"), compare=False
-    )
+    thread: ThreadPoolExecutor = field(default_factory=partial(ThreadPoolExecutor, 1, "gpen-parse"))
     """Which alone runs it, a crop at a time: that keeps a device busy, and takes memory enough."""
     seconds: float = 0.0
     """That a crop took, seen once: a first guess."""

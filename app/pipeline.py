@@ -242,13 +242,15 @@ def _parsed_masks(
     The oval where the crop shows another one that is to stay as it was: of two heads that touch, a
     parser makes one.
     """
+    if not restored:
+        return []
     left_alone = [report.face.landmarks for report in found.reports if not report.restored]
+    masks = [oval(found.template, restored[0].shape[0])] * len(restored)
     parsed = [
         i
         for i, face in enumerate(found.aligned)
         if not any(_shows(face, landmarks) for landmarks in left_alone)
     ]
-    masks = [oval(found.template, crop.shape[0]) for crop in restored[:1]] * len(restored)
     crops = [restored[i] for i in parsed]
     for i, mask in zip(parsed, parser.masks(crops, found.template, deadline), strict=True):
         masks[i] = mask
