@@ -10,8 +10,6 @@ from typing import Annotated, Literal, Self
 
 from pydantic import (
     AfterValidator,
-    BaseModel,
-    ConfigDict,
     Field,
     NonNegativeFloat,
     NonNegativeInt,
@@ -21,8 +19,11 @@ from pydantic import (
 )
 
 from model.degradation import RecipeName
+from model.generator_losses import LossConfig
 from model.networks import Architecture
 from model.networks.layers import check_size
+from model.precision import Precision
+from model.section import Section
 
 
 def _network_size(size: int) -> int:
@@ -33,10 +34,7 @@ def _network_size(size: int) -> int:
 Size = Annotated[int, AfterValidator(_network_size)]
 Fraction = Annotated[float, Field(gt=0, le=1)]
 Decay = Annotated[float, Field(ge=0, lt=1)]
-
-
-class _Section(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+Metric = Literal["psnr", "ssim", "perceptual", "lpips", "niqe"]
 
 
 def _check_rates_fall(**rates: float) -> None:
@@ -45,25 +43,25 @@ def _check_rates_fall(**rates: float) -> None:
         raise ValueError(f"{end_name} {end:g} is more than {start_name} {start:g}, where it starts")
 
 
-class NetworkConfig(_Section):
+class NetworkConfig(Section):
     """The variant to train; its size is ``train.img_size``."""
 
     channel_multiplier: PositiveInt = 2
     narrow: Fraction = 1.0
 
 
-class DataConfig(_Section):
+class DataConfig(Section):
     folder: Path | None = None
     """Aligned square faces, searched recursively; ``--data`` overrides it."""
     holdout: Path | None = None
     """Faces not to train on but to validate on: one path a line, relative to the list's folder."""
-    recipes: Annotated[dict[RecipeName, PositiveFloat], Field(min_length=1)] = {"gpen": 1.0}
+    recipes: Annotated[dict[RecipeName, PositiveFloat], Field(min_length=1)] = {"gpen": 1.0}  # noqa: RUF012
     """Degradation recipes and how often each is used, relative to the others."""
     workers: NonNegativeInt = 2
     """Processes that make pairs, for each process that trains; 0 makes them in its own."""
 
 
-class ContentConfig(_Section):
+class ContentConfig(Section):
     """The stage before any discriminator; from scratch nothing else makes sense."""
 
     epochs: NonNegativeInt = 0
@@ -77,50 +75,17 @@ class ContentConfig(_Section):
         return self
 
 
-class InitialConfig(_Section):
+class InitialConfig(Section):
     """Weights to begin with, where a run does not begin from scratch."""
 
     g: Path | None = None
-    """A generator, or only the prior of one; see ``model.pretrained`` for kinds of file."""
+    """A generator, or only the prior of one; see ``model.pretrained`` for kinds of file.  One of
+    half the size is grown: its layers are those of the larger network below the topmost."""
     d: Path | None = None
-    """A discriminator."""
+    """A discriminator of the kind that is trained."""
 
 
-class LossConfig(_Section):
-    """Weights of G's losses."""
-
-    content: NonNegativeFloat = 1.0
-    """L1."""
-    detail: NonNegativeFloat = 1.0
-    """L1 on Laplacians, relative to ``content``, of which it is a part."""
-    adversarial: NonNegativeFloat = 1.0
-    feature_matching: NonNegativeFloat = 0.02
-    """On D's features (GPEN, section 3.3)."""
-    lpips: NonNegativeFloat = 0.0
-    """Perceptual distance (Zhang et al., CVPR 2018); needs ``lpips_weights``."""
-    lpips_weights: Path | None = None
-    """``vgg16-397923af.pth`` of torchvision."""
-    identity: NonNegativeFloat = 0.0
-    """1 - cosine of ArcFace embeddings; needs ``identity_weights``."""
-    identity_weights: Path | None = None
-    """``arcface/model_ir_se50.pth`` of GPEN's repository on ModelScope."""
-
-    @model_validator(mode="after")
-    def _weights_are_there(self) -> Self:
-        if self.lpips and self.lpips_weights is None:
-            raise ValueError(
-                "lpips needs lpips_weights, the file "
-                "https://download.pytorch.org/models/vgg16-397923af.pth"
-            )
-        if self.identity and self.identity_weights is None:
-            raise ValueError(
-                "identity needs identity_weights, the file arcface/model_ir_se50.pth of "
-                "iic/cv_gpen_image-portrait-enhancement on ModelScope"
-            )
-        return self
-
-
-class PathLengthConfig(_Section):
+class PathLengthConfig(Section):
     """Path-length regularisation of G (StyleGAN2, section 3.2); the published weight is 2."""
 
     weight: NonNegativeFloat = 0.0
@@ -128,14 +93,25 @@ class PathLengthConfig(_Section):
     """In steps."""
 
 
-class EarlyStoppingConfig(_Section):
-    """Stop when PSNR has not risen by ``delta`` dB in ``patience`` validations."""
+class EarlyStoppingConfig(Section):
+    """Stop when ``validation.metric`` has not improved by ``delta`` in ``patience`` validations."""
 
     patience: PositiveInt = 8
     delta: NonNegativeFloat = 0.002
+    """In the metric's unit: dB of PSNR."""
 
 
-class TrainConfig(_Section):
+class ValidationConfig(Section):
+    """How G's moving average is judged on the held-out faces."""
+
+    metric: Metric = "psnr"
+    """What decides which checkpoint is the best, and when to stop.  PSNR rewards the mean of what
+    may have been and works against a discriminator; ``perceptual`` is the distance of
+    EfficientNet-lite1's features, on which nothing is trained; ``lpips`` needs
+    ``train.losses.lpips_weights``."""
+
+
+class TrainConfig(Section):
     num_epochs: PositiveInt
     """Epochs after the content stage, warm-up included."""
     warmup_epochs: NonNegativeInt = 0
@@ -162,18 +138,28 @@ class TrainConfig(_Section):
     accumulation: PositiveInt = 1
     """Micro-batches that a process works off one after the other in each step."""
     img_size: Size = 512
-    precision: Literal["fp32", "bf16", "fp16"] = "fp32"
+    precision: Precision = "fp32"
     compile: bool = False
+    threads: PositiveInt | None = None
+    """Of PyTorch in each process; null leaves the choice to it.  On a processor, two processes with
+    a thread each are faster than one with two, and a thread that shares its core with other work
+    holds up all the others."""
 
-    losses: LossConfig = LossConfig()
+    discriminator: Literal["stylegan2", "projected"] = "stylegan2"
+    """``stylegan2``: the published one; the next four settings are its own.  ``projected``: heads
+    on the frozen features of EfficientNet-lite0, which learn in hours what the former learns in
+    days."""
+
     use_gradient_penalty: bool = True
     gp_lambda: NonNegativeFloat | Literal["auto"] = "auto"
     """R1 weight; ``auto`` is 0.0002 * size^2 / batch (StyleGAN2-ADA)."""
     gp_interval: PositiveInt = 16
     """In steps."""
-    path_length: PathLengthConfig = PathLengthConfig()
     augment_d: bool = True
     """Vary what D sees (DiffAugment)."""
+
+    losses: LossConfig = LossConfig()
+    path_length: PathLengthConfig = PathLengthConfig()
     ema_half_life: PositiveInt = 10_000
     """In images."""
 
@@ -249,10 +235,17 @@ class TrainConfig(_Section):
         return self
 
 
-class Config(_Section):
+class Config(Section):
     train: TrainConfig
     network: NetworkConfig = NetworkConfig()
     data: DataConfig = DataConfig()
+    validation: ValidationConfig = ValidationConfig()
+
+    @model_validator(mode="after")
+    def _lpips_can_be_measured(self) -> Self:
+        if self.validation.metric == "lpips" and self.train.losses.lpips_weights is None:
+            raise ValueError("validation.metric lpips needs train.losses.lpips_weights")
+        return self
 
     @property
     def architecture(self) -> Architecture:

@@ -48,9 +48,8 @@ class Window:
         return bool(self.trained) and self.trained[-1].stage is Stage.JOINT
 
     def values(self, name: str) -> list[float]:
-        """A field of the training rows, where they report it."""
-        values = [getattr(row, name) for row in self.trained]
-        return [value for value in values if value is not None]
+        """A value of the training rows, where they report it."""
+        return [row.numbers()[name] for row in self.trained if name in row.numbers()]
 
 
 @dataclass(frozen=True)
@@ -146,12 +145,12 @@ def fooled_d(window: Window) -> str | None:
     if not window.joint or len(rows) < 3:
         return None
     since = rows[-3].step
-    losses = [row.adversarial for row in window.trained if row.step >= since]
+    losses = [row.losses.get("adversarial") for row in window.trained if row.step >= since]
     known = [loss for loss in losses if loss is not None]
     psnr = [row.psnr for row in rows[-3:]]
     if len(known) < 2 or not psnr[0] - psnr[-1] > 0.3 or not _falls(psnr):
         return None
-    if known[-1] > 0.9 * known[0]:
+    if known[0] - known[-1] < 0.1 * abs(known[0]):
         return None
     return (
         f"G's adversarial loss falls ({known[0]:.3g} to {known[-1]:.3g}) while PSNR falls too "

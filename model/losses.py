@@ -1,22 +1,28 @@
-"""What the networks are trained on.  Pictures are (N, 3, R, R) in [-1, 1]."""
+"""The formulas of the losses.  Pictures are (N, 3, R, R) in [-1, 1].
+
+Which of them G minimises, and with what weight, is in ``model.generator_losses``.
+"""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
 
-def content_loss(restored: Tensor, target: Tensor, *, detail: float) -> Tensor:
-    """L1, plus ``detail`` times L1 on Laplacians at two scales, which weighs edges and texture."""
-    loss = F.l1_loss(restored, target)
-    if detail:
-        difference = restored - target  # the Laplacian is linear
-        half = F.avg_pool2d(difference, 2)
-        loss = loss + detail * (_laplacian(difference).abs().mean() + _laplacian(half).abs().mean())
-    return loss
+def content_loss(restored: Tensor, target: Tensor) -> Tensor:
+    """L1."""
+    return F.l1_loss(restored, target)
+
+
+def detail_loss(restored: Tensor, target: Tensor) -> Tensor:
+    """L1 on Laplacians at two scales, which weighs edges and texture."""
+    difference = restored - target  # the Laplacian is linear
+    half = F.avg_pool2d(difference, 2)
+    return _laplacian(difference).abs().mean() + _laplacian(half).abs().mean()
 
 
 def _laplacian(x: Tensor) -> Tensor:
@@ -33,6 +39,22 @@ def generator_loss(fake_logits: Tensor) -> Tensor:
 def discriminator_loss(real_logits: Tensor, fake_logits: Tensor) -> Tensor:
     """Logistic loss; 2 ln 2 = 1.386 at chance."""
     return F.softplus(-real_logits).mean() + F.softplus(fake_logits).mean()
+
+
+def hinge_generator_loss(fake_logits: Sequence[Tensor]) -> Tensor:
+    """The mean over heads of the negated logits: as low as D can be made to take fakes for real."""
+    return -torch.stack([logits.float().mean() for logits in fake_logits]).mean()
+
+
+def hinge_discriminator_loss(
+    real_logits: Sequence[Tensor], fake_logits: Sequence[Tensor]
+) -> Tensor:
+    """Hinge loss (Lim and Ye, 2017), the mean over heads; 2 at chance, 0 when D is always right."""
+    terms = [
+        F.relu(1 - real.float()).mean() + F.relu(1 + fake.float()).mean()
+        for real, fake in zip(real_logits, fake_logits, strict=True)
+    ]
+    return torch.stack(terms).mean()
 
 
 def gradient_penalty(real_logits: Tensor, real: Tensor) -> Tensor:

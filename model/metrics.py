@@ -47,7 +47,9 @@ class Scores(_Measured):
     sharpness: float
     """Variance of the luma's Laplacian, as a share of the target's: below 1 is blurred."""
     lpips: float | None = None
-    """Less is better, as with the next two; None where it was not, or cannot be, measured."""
+    """Less is better, as with the next three; None where it was not, or cannot be, measured."""
+    perceptual: float | None = None
+    """Distance of EfficientNet-lite1's features."""
     identity: float | None = None
     """1 - cosine of ArcFace embeddings."""
     landmarks: float | None = None

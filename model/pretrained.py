@@ -2,7 +2,7 @@
 
 A generator may be whole, or only the prior of one (``generator.*``, or those names without the
 prefix): the paper trains the GAN prior first, then embeds it and tunes the whole (GPEN, section
-3).  What a file does not hold, stays as it was initialised.
+3).  What a file does not hold, stays as it was initialised.  A whole one of half the size is grown.
 """
 
 from __future__ import annotations
@@ -16,12 +16,13 @@ import torch
 from torch import Tensor, nn
 
 from model.networks import Discriminator, FullGenerator
+from model.networks.growing import grown, is_half_as_large
 from model.weights import WeightsError, read_tensors
 
 log = logging.getLogger(__name__)
 
 _PRIOR = "generator."
-_BLOCKS = "convs."
+_BLOCKS, _HEADS = "convs.", "heads."  # of the two kinds of discriminator
 _AVERAGES = ("g_ema", "params_ema")
 _SHOWN = 4
 
@@ -55,15 +56,19 @@ def load_initial_generator(generator: FullGenerator, path: Path) -> Loaded:
     own = generator.state_dict()
     if not state.keys() & own.keys():  # a prior under its own names
         state = {_PRIOR + key: value for key, value in state.items()}
+    if is_half_as_large(state, generator):
+        log.info("growing to %d px", generator.size)
+        state = grown(state, generator)
     return _load(generator, state, path, "generator", _PRIOR)
 
 
-def load_initial_discriminator(discriminator: Discriminator, path: Path) -> Loaded:
+def load_initial_discriminator(discriminator: nn.Module, path: Path) -> Loaded:
     """Load a discriminator in place; says in the log what was loaded and what was not.
 
     Raises WeightsError if it is none, or of another architecture.
     """
-    return _load(discriminator, _read(path, ("d",)), path, "discriminator", _BLOCKS)
+    core = _BLOCKS if isinstance(discriminator, Discriminator) else _HEADS
+    return _load(discriminator, _read(path, ("d",)), path, "discriminator", core)
 
 
 def _read(path: Path, entries: tuple[str, ...]) -> dict[str, Tensor]:

@@ -100,10 +100,10 @@ class Processes:
         return values
 
     def copy_first(self, network: nn.Module) -> None:
-        """Give every process the first one's parameters."""
+        """Give every process the first one's parameters and buffers."""
         if self.count > 1:
-            for parameter in network.parameters():
-                parameter.data.copy_(broadcast(parameter.data))
+            for tensor in network.state_dict().values():
+                tensor.copy_(broadcast(tensor))
 
     def _mean(self, values: Tensor) -> Tensor:
         mean = self.accelerator.reduce(values, reduction="mean")

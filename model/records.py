@@ -7,7 +7,8 @@ notebook.  What does not apply to a row is left out of it.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Sequence
+import math
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -24,16 +25,16 @@ class _Row(BaseModel):
 class StepReport(_Row):
     """What a step of training has to say, or the means over several; None where it says nothing."""
 
-    content: float | None = None
-    lpips: float | None = None
-    identity: float | None = None
-    adversarial: float | None = None
-    """Non-saturating loss of G; 0.693 = ln 2 at chance."""
-    feature_matching: float | None = None
+    losses: dict[str, float] = {}
+    """The terms of G's loss, unweighted, by the names of ``LossConfig``.  ``adversarial`` is the
+    non-saturating loss of ``stylegan2``, 0.693 = ln 2 at chance, or minus the mean logit of
+    ``projected``."""
     path_length: float | None = None
     """Mean length, which the regulariser holds steady."""
     d: float | None = None
-    """Logistic loss of D, without R1; 1.386 = 2 ln 2 at chance."""
+    """Loss of D without R1.  At chance: 1.386 = 2 ln 2 of ``stylegan2``, 2 of ``projected``."""
+    d_pixels: float | None = None
+    """That of the projected discriminator's head on pixels."""
     d_real: float | None = None
     """Mean logit of real pictures."""
     d_fake: float | None = None
@@ -47,10 +48,22 @@ class StepReport(_Row):
     lr_g: float | None = None
     lr_d: float | None = None
 
+    @classmethod
+    def of(cls, values: Mapping[str, float]) -> StepReport:
+        """Of values by name: those that are no fields of their own are terms of G's loss."""
+        own = {name: value for name, value in values.items() if name in cls.model_fields}
+        losses = {name: value for name, value in values.items() if name not in own}
+        return cls.model_validate(own | {"losses": losses})
+
+    def numbers(self) -> dict[str, float]:
+        """What is known, by name; terms of G's loss under their own names."""
+        fields = {name: getattr(self, name) for name in StepReport.model_fields if name != "losses"}
+        known = {name: value for name, value in fields.items() if value is not None}
+        return self.losses | known
+
     def shown(self) -> dict[str, str]:
         """What is known, for a progress bar or a line of a log."""
-        values = {name: getattr(self, name) for name in StepReport.model_fields}
-        return {name: f"{value:.3g}" for name, value in values.items() if value is not None}
+        return {name: f"{value:.3g}" for name, value in self.numbers().items()}
 
     def __str__(self) -> str:
         return ", ".join(f"{name} {value}" for name, value in self.shown().items())
@@ -92,12 +105,25 @@ class TrainRecord(StepReport):
     time: float
     steps: int
     seconds_per_step: float
+    weights: dict[str, float] = {}
+    """Of G's terms, where they are balanced."""
+    core_seconds: dict[str, float] = {}
+    """Processor time of a step by part, over all processes; of loader workers none is known."""
+    images_per_core_second: float | None = None
+    """On processors."""
 
     def __str__(self) -> str:
-        return (
+        line = (
             f"step {self.step}, epoch {self.epoch:.2f}, {self.stage}: {super().__str__()}, "
             f"{self.seconds_per_step:.3g} s a step"
         )
+        if self.images_per_core_second is not None:
+            parts = ", ".join(f"{name} {value:.2g}" for name, value in self.core_seconds.items())
+            line += f", {self.images_per_core_second:.3g} images a core-second ({parts})"
+        if self.weights:
+            weights = ", ".join(f"{name} {value:.3g}" for name, value in self.weights.items())
+            line += f"; weights: {weights}"
+        return line
 
 
 class ValidationRecord(_Row):
@@ -111,13 +137,23 @@ class ValidationRecord(_Row):
     psnr: float
     ssim: float
     sharpness: float
+    perceptual: float | None = None
+    lpips: float | None = None
+    niqe: float | None = None
     best: bool
-    """Better than any validation of the stage before."""
+    """Better than any validation of the stage before, by ``validation.metric``."""
+
+    def scores(self) -> dict[str, float]:
+        """What was measured, by name."""
+        names = {"psnr", "ssim", "sharpness", "perceptual", "lpips", "niqe"}
+        return self.model_dump(include=names, exclude_none=True)
 
     def __str__(self) -> str:
+        others = {"perceptual": self.perceptual, "LPIPS": self.lpips, "NIQE": self.niqe}
+        measured = "".join(f", {k} {v:.4g}" for k, v in others.items() if v is not None)
         return (
             f"step {self.step}, validation: PSNR {self.psnr:.2f} dB, SSIM {self.ssim:.4f}, "
-            f"sharpness {self.sharpness:.3g}{', the best so far' if self.best else ''}"
+            f"sharpness {self.sharpness:.3g}{measured}{', the best so far' if self.best else ''}"
         )
 
 
@@ -155,18 +191,20 @@ def mean_report(
 ) -> StepReport:
     """Mean of each value over the steps that report it; learning rates are the last step's.
 
-    ``average`` is over the processes.
+    With float16 a norm is infinite now and then, where the update was skipped: such values are left
+    out.  ``average`` is over the processes, which report values of the same names.
     """
-    names = list(StepReport.model_fields)
-    columns = [[getattr(report, name) for report in reports] for name in names]
-    known = [[value for value in column if value is not None] for column in columns]
-    # sums and counts: not every process need have the same values to report
-    totals = average([sum(values) for values in known] + [len(values) for values in known])
+    names = sorted({name for report in reports for name in report.numbers()})
+    columns = [[report.numbers().get(name, math.nan) for report in reports] for name in names]
+    finite = [[value for value in column if math.isfinite(value)] for column in columns]
+    # sums and counts: not every process need have as many values to report
+    totals = average([sum(values) for values in finite] + [len(values) for values in finite])
     sums, counts = totals[: len(names)], totals[len(names) :]
     means = {
         name: total / count for name, total, count in zip(names, sums, counts, strict=True) if count
     }
-    return StepReport(**means | {"lr_g": reports[-1].lr_g, "lr_d": reports[-1].lr_d})
+    last = reports[-1].model_dump(include={"lr_g", "lr_d"}, exclude_none=True)
+    return StepReport.of(means | last)
 
 
 def append_record(path: Path, record: Record) -> None:

@@ -18,7 +18,6 @@ from model.grid import Levels, save_picture
 from model.records import (
     HealthRecord,
     Record,
-    StepReport,
     TrainRecord,
     ValidationRecord,
     append_record,
@@ -72,14 +71,14 @@ class RunFolder:
         if isinstance(row, HealthRecord):
             self._curves.add_text(f"health/{row.rule}", row.message, row.step)
         elif isinstance(row, TrainRecord):
-            for name in StepReport.model_fields:
-                value = getattr(row, name)
-                if value is not None:
-                    self._curves.add_scalar(f"train/{name}", value, row.step)
+            for name, value in row.numbers().items():
+                self._curves.add_scalar(f"train/{name}", value, row.step)
+            for name, value in row.weights.items():
+                self._curves.add_scalar(f"weights/{name}", value, row.step)
             self._curves.add_scalar("train/seconds_per_step", row.seconds_per_step, row.step)
         elif isinstance(row, ValidationRecord):
-            for name in ("psnr", "ssim", "sharpness"):
-                self._curves.add_scalar(f"validation/{name}", getattr(row, name), row.step)
+            for name, value in row.scores().items():
+                self._curves.add_scalar(f"validation/{name}", value, row.step)
 
     def write_samples(self, step: int, grid: Levels) -> None:
         """Keep a grid of samples (H, W, 3), as a picture and beside the curves."""

@@ -46,17 +46,24 @@ def cosine(step: int, steps: int, start: float, end: float) -> float:
 def learning_rates(step: int, per_epoch: int, config: TrainConfig) -> tuple[float, float]:
     """Learning rates of G and D at a step (from 0).
 
-    G: one cosine over the content stage, which begins with a linear ramp, and one over the joint
-    epochs.  D: one over all epochs after the content stage.  The last step of each is at its floor.
+    G: one cosine over the content stage, and one over the joint epochs; the first that there is
+    begins with a linear ramp.  D: one over all epochs after the content stage.  The last step of
+    each is at its floor.
     """
     content = config.content.epochs * per_epoch
     warmup = config.warmup_epochs * per_epoch
     after = step - content
     lr_d = cosine(after, config.num_epochs * per_epoch, config.lr_d, config.eta_min_d)
     if step < content:
-        lr_g = cosine(step, content, config.content.lr, config.content.lr_min)
-        lr_g *= min(1.0, (step + 1) / _RAMP_STEPS)
+        lr_g = cosine(step, content, config.content.lr, config.content.lr_min) * _ramp(step, content)
     else:
         joint = config.joint_epochs * per_epoch
         lr_g = cosine(after - warmup, joint, config.lr_g, config.lr_min)
+        if not content:
+            lr_g *= _ramp(after - warmup, joint)
     return lr_g, lr_d
+
+
+def _ramp(step: int, steps: int) -> float:
+    """A factor that rises to 1 over the first steps, a tenth of all at most."""
+    return min(1.0, max(0, step + 1) / max(1, min(_RAMP_STEPS, steps // 10)))

@@ -14,9 +14,10 @@ from torch import Tensor, nn
 from torch.amp import GradScaler
 from torch.optim import AdamW, Optimizer
 
+from model.adversaries import adversary_of
 from model.config import Config
 from model.initialisation import start_as_identity
-from model.networks import Discriminator, FullGenerator
+from model.networks import FullGenerator
 from model.pretrained import load_initial_discriminator, load_initial_generator
 from model.schedule import Stage
 
@@ -29,18 +30,18 @@ class Standing:
 
     stage: str = ""
     best: float = -math.inf
-    """PSNR in dB."""
+    """Of ``validation.metric``, negated where less is better."""
     reference: float = -math.inf
     """What the next one has to surpass by ``delta``."""
     waited: int = 0
     """Validations that have not."""
 
-    def after(self, psnr: float, stage: Stage, delta: float) -> Standing:
+    def after(self, merit: float, stage: Stage, delta: float) -> Standing:
         """With one more validation; the first of a stage is compared with none before it."""
         before = self if self.stage == stage else Standing(stage.value)
-        best = max(before.best, psnr)
-        if psnr > before.reference + delta:
-            return Standing(stage.value, best, reference=psnr)
+        best = max(before.best, merit)
+        if merit > before.reference + delta:
+            return Standing(stage.value, best, reference=merit)
         return replace(before, best=best, waited=before.waited + 1)
 
 
@@ -56,6 +57,7 @@ class TrainingCheckpoint:
     scalers: list[dict[str, Any]]
     """Of G and D."""
     path_length: float
+    gradient_norms: dict[str, float]
     step: int
     """Also the position in the data: a step's batch is a function of seed and step."""
     per_epoch: int
@@ -69,7 +71,8 @@ class TrainingCheckpoint:
 @dataclass
 class TrainingState:
     generator: FullGenerator
-    discriminator: Discriminator
+    discriminator: nn.Module
+    """Of the kind that ``train.discriminator`` names."""
     ema: FullGenerator
     """Exponential moving average of the generator: what is validated and served."""
     optimizer_g: Optimizer
@@ -79,6 +82,10 @@ class TrainingState:
     scaler_d: GradScaler
     path_length: float = 0.0
     """Running mean of path lengths."""
+    gradient_norms: dict[str, float] = field(default_factory=dict)
+    """Running means by which the terms of G's loss are balanced (``model.balance``)."""
+    balanced_at: int = -1
+    """The step of the last measurement."""
     step: int = 0
     """Steps done, over all stages."""
     standing: Standing = field(default_factory=Standing)
@@ -92,7 +99,7 @@ class TrainingState:
         train = config.train
         torch.manual_seed(train.seed)
         generator = config.architecture.generator()
-        discriminator = config.architecture.discriminator()
+        discriminator = adversary_of(train).build(config.architecture)
         if train.initial.g is None:
             start_as_identity(generator)
         else:
@@ -115,8 +122,9 @@ class TrainingState:
     @torch.no_grad()
     def update_ema(self, decay: float) -> None:
         """Move the average towards the generator: ema = decay * ema + (1 - decay) * generator."""
-        for average, value in zip(self.ema.parameters(), self.generator.parameters(), strict=True):
-            average.lerp_(value, 1 - decay)
+        averages: list[Tensor] = list(self.ema.parameters())
+        values: list[Tensor] = list(self.generator.parameters())
+        torch._foreach_lerp_(averages, values, 1 - decay)
 
     def checkpoint(
         self, config: Config, per_epoch: int, rng: list[dict[str, Tensor]]
@@ -130,6 +138,7 @@ class TrainingState:
             d_optim=self.optimizer_d.state_dict(),
             scalers=[self.scaler_g.state_dict(), self.scaler_d.state_dict()],
             path_length=self.path_length,
+            gradient_norms=self.gradient_norms,
             step=self.step,
             per_epoch=per_epoch,
             standing=asdict(self.standing),
@@ -156,6 +165,7 @@ class TrainingState:
             if state and scaler.is_enabled():  # of another precision there is none
                 scaler.load_state_dict(state)
         self.path_length = checkpoint.path_length
+        self.gradient_norms = checkpoint.gradient_norms
         self.step = checkpoint.step
         self.standing = Standing(**checkpoint.standing)
         if process < len(checkpoint.rng):

@@ -4,37 +4,79 @@ A step's batch comes as the micro-batches of one process.  Each adds its share t
 that is complete, it is averaged over the processes, clipped, and descended.  So many small
 micro-batches equal few large ones, up to D's minibatch standard deviation: its group is one
 micro-batch, wherever that is worked on.
+
+The loss of G is differentiated in two parts: down to the restored picture, where the gradients of
+its terms can be compared, and from there through G.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Protocol
 
 import torch
 from torch import Tensor, nn
 from torch.amp import GradScaler
 from torch.optim import Optimizer
 
+from model.adversaries import Adversary, adversary_of
+from model.balance import balanced_weights, follow, gradient_norms, is_due
 from model.config import TrainConfig
+from model.draws import Purpose, generator_for
+from model.generator_losses import Judges, Restoration, Terms, restoration_terms
 from model.loading import Batch
-from model.objectives import (
-    Setup,
-    Values,
-    autocast,
-    discriminator_loss,
-    follow_path_length,
-    generator_loss,
-    path_length_loss,
-    restoration_loss,
-)
+from model.path_length import RATE, path_length_loss
+from model.precision import autocast
 from model.records import StepReport
 from model.schedule import Stage, learning_rates, stage_at
 from model.state import TrainingState
+from model.stopwatch import Stopwatch
+
+Generate = Callable[[Tensor], Tensor]
+"""The generator, compiled or not."""
+
+Values = dict[str, Tensor]
+"""What there is to report of a step, by name; scalars on the device."""
 
 
 class NonFiniteGradientError(RuntimeError):
     """A gradient is infinite or not a number.  The network it belongs to was not updated."""
+
+
+class Team(Protocol):
+    """The processes that share a step; ``model.processes.Processes`` is one."""
+
+    def average_gradients(self, network: nn.Module) -> None: ...
+    def average(self, values: list[float]) -> list[float]: ...
+
+
+class Alone:
+    """A team of one."""
+
+    def average_gradients(self, network: nn.Module) -> None: ...
+
+    def average(self, values: list[float]) -> list[float]:
+        return values
+
+
+@dataclass(frozen=True)
+class Setup:
+    """What the steps of a run have in common."""
+
+    config: TrainConfig
+    per_epoch: int
+    """Steps."""
+    generate: Generate
+    judges: Judges = field(default_factory=Judges)
+    team: Team = field(default_factory=Alone)
+    stopwatch: Stopwatch = field(default_factory=Stopwatch)
+
+    @property
+    def adversary(self) -> Adversary:
+        """How the discriminator learns, and what G is told by it."""
+        return adversary_of(self.config)
 
 
 def training_step(state: TrainingState, batches: Sequence[Batch], setup: Setup) -> StepReport:
@@ -53,23 +95,15 @@ def training_step(state: TrainingState, batches: Sequence[Batch], setup: Setup) 
         values = joint_step(state, batches, setup, train_g=stage is Stage.JOINT)
     state.step += 1
     if stage is not Stage.WARMUP:  # in which G stands still
-        state.update_ema(_ema_decay(state.step, config))
+        with setup.stopwatch.part("update"):
+            state.update_ema(_ema_decay(state.step, config))
     numbers = torch.stack(list(values.values())).tolist()  # all of them at once from the device
-    # with float16, a norm is infinite now and then, and the update was skipped
-    finite = {name: x for name, x in zip(values, numbers, strict=True) if math.isfinite(x)}
-    return StepReport(lr_g=lr_g, lr_d=lr_d, **finite)
+    return StepReport.of(dict(zip(values, numbers, strict=True)) | {"lr_g": lr_g, "lr_d": lr_d})
 
 
 def content_step(state: TrainingState, batches: Sequence[Batch], setup: Setup) -> Values:
-    """One step of G on content losses alone."""
-    state.optimizer_g.zero_grad(set_to_none=True)
-    shares = []
-    for batch in batches:
-        loss, values = restoration_loss(_restore(batch, setup), batch.high, setup)
-        _backward(loss, state.scaler_g, batches)
-        shares.append(_detached(values))
-    norm = _descend(state.generator, state.optimizer_g, state.scaler_g, setup)
-    return _mean(shares) | {"grad_norm_g": norm}
+    """One step of G without a discriminator."""
+    return _train_generator(state, batches, setup, against=None)
 
 
 def joint_step(
@@ -85,51 +119,112 @@ def joint_step(
 
 
 def discriminator_step(
-    state: TrainingState, batches: Sequence[Batch], setup: Setup, restored: Tensor | None = None
+    state: TrainingState, batches: Sequence[Batch], setup: Setup, once: Restoration | None = None
 ) -> Values:
-    """One step of D; ``restored`` is G's output for the only micro-batch, if already there."""
+    """One step of D; ``once`` is the only micro-batch, if it is already restored."""
     state.optimizer_d.zero_grad(set_to_none=True)
     shares = []
     for batch in batches:
-        with torch.no_grad():
-            fake = _restore(batch, setup) if restored is None else restored.detach()
-        loss, values = discriminator_loss(state, fake, batch, setup)
-        _backward(loss, state.scaler_d, batches)
+        if once is None:
+            with torch.no_grad():
+                restoration = _restore(batch, setup)
+        else:
+            restoration = once
+        with setup.stopwatch.part("discriminator"):
+            loss, values = setup.adversary.discriminator_loss(
+                state.discriminator, restoration, state.step
+            )
+            _backward(loss, state.scaler_d, batches)
         shares.append(_detached(values))
     norm = _descend(state.discriminator, state.optimizer_d, state.scaler_d, setup)
     return _mean(shares) | {"grad_norm_d": norm}
 
 
 def generator_step(
-    state: TrainingState, batches: Sequence[Batch], setup: Setup, restored: Tensor | None = None
+    state: TrainingState, batches: Sequence[Batch], setup: Setup, once: Restoration | None = None
 ) -> Values:
-    """One step of G; ``restored`` is its output for the only micro-batch, graph attached."""
-    regularisation = setup.config.path_length
-    regularised = regularisation.weight > 0 and state.step % regularisation.interval == 0
-    state.optimizer_g.zero_grad(set_to_none=True)
+    """One step of G against D; ``once`` is the only micro-batch, if it is already restored."""
     state.discriminator.requires_grad_(False)  # the gradient passes through; D needs none itself
+    values = _train_generator(state, batches, setup, against=state.discriminator, once=once)
+    state.discriminator.requires_grad_(True)
+    return values
+
+
+def _train_generator(
+    state: TrainingState,
+    batches: Sequence[Batch],
+    setup: Setup,
+    *,
+    against: nn.Module | None,
+    once: Restoration | None = None,
+) -> Values:
+    regularisation = setup.config.path_length
+    regularised = (
+        against is not None
+        and regularisation.weight > 0
+        and state.step % regularisation.interval == 0
+    )
+    state.optimizer_g.zero_grad(set_to_none=True)
     shares = []
     for batch in batches:
-        fake = _restore(batch, setup) if restored is None else restored
-        loss, values = generator_loss(state, fake, batch, setup)
-        _backward(loss, state.scaler_g, batches)
-        if regularised:
-            loss, lengths = path_length_loss(state, batch, setup)
+        restoration = _restore(batch, setup) if once is None else once
+        with setup.stopwatch.part("losses"):
+            terms = restoration_terms(restoration, setup.config.losses)
+            if against is not None:
+                terms |= setup.adversary.generator_terms(against, restoration, state.step)
+            weights = _weights(state, terms, restoration, setup)
+            loss = torch.stack([weights[name] * term for name, term in terms.items()]).sum()
             _backward(loss, state.scaler_g, batches)
-            values |= lengths
-        shares.append(_detached(values))
-    state.discriminator.requires_grad_(True)
+        with setup.stopwatch.part("generator"):
+            restoration.backward()
+        values = _detached(terms)
+        if regularised:
+            rng = generator_for(setup.config.seed, state.step, batch.part, Purpose.PATH_LENGTH)
+            loss, length = path_length_loss(
+                state.generator, batch.low, rng, state.path_length, regularisation
+            )
+            _backward(loss, state.scaler_g, batches)
+            values["path_length"] = length.detach()
+        shares.append(values)
     norm = _descend(state.generator, state.optimizer_g, state.scaler_g, setup)
     report = _mean(shares) | {"grad_norm_g": norm}
     if regularised:
-        follow_path_length(state, report["path_length"], setup)
+        (mean,) = setup.team.average([report["path_length"].item()])
+        state.path_length += RATE * (mean - state.path_length)
     return report
 
 
-def _restore(batch: Batch, setup: Setup) -> Tensor:
-    with autocast(batch.low, setup.config):
+def _weights(
+    state: TrainingState, terms: Terms, restoration: Restoration, setup: Setup
+) -> dict[str, float]:
+    """The weight of each term; where they are balanced, by measurements that all processes share.
+
+    Of a step's micro-batches, the first of each process is measured.
+    """
+    config = setup.config.losses
+    if not config.balance:
+        return {name: config.weight(name) for name in terms}
+    if is_due(state.step, terms, state.gradient_norms) and state.balanced_at != state.step:
+        norms = gradient_norms(terms, restoration.restored)
+        averages = setup.team.average([norm.item() for norm in norms.values()])
+        measured = dict(zip(norms, averages, strict=True))
+        state.gradient_norms = follow(state.gradient_norms, measured)
+        state.balanced_at = state.step
+    return balanced_weights(config, terms, state.gradient_norms)
+
+
+def _restore(batch: Batch, setup: Setup) -> Restoration:
+    """Restore a micro-batch, and look at it with the networks by which it will be judged."""
+    config = setup.config
+    with setup.stopwatch.part("generator"), autocast(batch.low, config.precision):
         restored = setup.generate(batch.low)
-    return restored.float()
+    restoration = Restoration(
+        restored.float(), batch.high, setup.judges, config.precision, batch.part
+    )
+    if setup.judges.perceptual is not None:
+        with setup.stopwatch.part("features"):
+            restoration.look()
+    return restoration
 
 
 def _backward(loss: Tensor, scaler: GradScaler, batches: Sequence[Batch]) -> None:
@@ -143,21 +238,23 @@ def _descend(network: nn.Module, optimizer: Optimizer, scaler: GradScaler, setup
     In float16, a gradient that overflows halves the loss scale, and the update is left out; only
     when there is nothing left to halve it is an error.
     """
-    setup.team.average_gradients(network)
-    scaler.unscale_(optimizer)
-    gradients = {name: p.grad for name, p in network.named_parameters() if p.grad is not None}
-    norm = nn.utils.get_total_norm(gradients.values())
-    if math.isfinite(norm.item()):
-        max_norm = setup.config.clip_grad_norm
-        nn.utils.clip_grads_with_norm_(network.parameters(), max_norm, norm)
-    elif not (scaler.is_enabled() and scaler.get_scale() > 1):
-        bad = [name for name, gradient in gradients.items() if not gradient.isfinite().all()]
-        raise NonFiniteGradientError(
-            f"the gradient of the {type(network).__name__} is {norm.item()}, "
-            f"in {len(bad)} of {len(gradients)} tensors, such as {bad[0]}"
-        )
-    scaler.step(optimizer)
-    scaler.update()
+    with setup.stopwatch.part("averaging"):
+        setup.team.average_gradients(network)
+    with setup.stopwatch.part("update"):
+        scaler.unscale_(optimizer)
+        gradients = {name: p.grad for name, p in network.named_parameters() if p.grad is not None}
+        norm = nn.utils.get_total_norm(gradients.values())
+        if math.isfinite(norm.item()):
+            max_norm = setup.config.clip_grad_norm
+            nn.utils.clip_grads_with_norm_(network.parameters(), max_norm, norm)
+        elif not (scaler.is_enabled() and scaler.get_scale() > 1):
+            bad = [name for name, gradient in gradients.items() if not gradient.isfinite().all()]
+            raise NonFiniteGradientError(
+                f"the gradient of the {type(network).__name__} is {norm.item()}, "
+                f"in {len(bad)} of {len(gradients)} tensors, such as {bad[0]}"
+            )
+        scaler.step(optimizer)
+        scaler.update()
     return norm
 
 

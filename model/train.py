@@ -97,7 +97,7 @@ def main(arguments: list[str] | None = None) -> None:
             config = config.with_data(options.data)
         train(config, options.output, resume=resume)
         Processes.leave()
-    except (ValueError, OSError, NonFiniteGradientError) as error:
+    except (ValueError, OSError, ModuleNotFoundError, NonFiniteGradientError) as error:
         sys.exit(f"error: {error}")
 
 

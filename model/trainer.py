@@ -7,19 +7,18 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import torch
 from tqdm import tqdm
 
+from model.balance import balanced_weights
 from model.config import Config
 from model.config_file import differences
 from model.dataset import batches_per_epoch, open_training_data
-from model.evaluate import restore_all
-from model.grid import make_grid
+from model.generator_losses import Judges
 from model.health import Watch
 from model.loading import load_steps
-from model.metrics import score
-from model.objectives import Setup
-from model.perceptual import load_distances
+from model.metrics import to_levels
 from model.processes import Processes
 from model.records import (
     EndRecord,
@@ -39,11 +38,10 @@ from model.state import (
     rng_state,
     write_checkpoint,
 )
-from model.steps import NonFiniteGradientError, training_step
+from model.steps import NonFiniteGradientError, Setup, training_step
+from model.validation import Validator
 
 log = logging.getLogger(__name__)
-
-_SAMPLES = 8
 
 FINISHED, INTERRUPTED, STOPPED_EARLY = "finished", "interrupted", "stopped early"
 
@@ -57,13 +55,19 @@ class Trainer:
     def __init__(self, config: Config, output: Path, processes: Processes) -> None:
         if config.data.folder is None:
             raise ValueError("no data: give --data or set data.folder")
-        train, losses = config.train, config.train.losses
+        train = config.train
         self.config, self.processes = config, processes
+        if train.threads is not None:
+            torch.set_num_threads(train.threads)
         self.folder = RunFolder(output)
         self.micro_batch = train.micro_batch(processes.count)
-        self.dataset, self.low, self.high = open_training_data(
+        self.dataset, low, high = open_training_data(
             config.data.folder, config.data.holdout, train.img_size, config.data.recipes, train.seed
         )
+        self.validator: Validator | None = None
+        if processes.first:
+            halves = [to_levels(x).byte().permute(0, 2, 3, 1).numpy() for x in (low, high)]
+            self.validator = Validator(np.stack(halves, axis=1), config, processes.device)
         if len(self.dataset) < train.batch_size and self.micro_batch < train.batch_size:
             raise ValueError(
                 f"{len(self.dataset)} faces do not fill a batch of {train.batch_size}, "
@@ -77,10 +81,8 @@ class Trainer:
             config=train,
             per_epoch=self.per_epoch,
             generate=torch.compile(generator) if train.compile else generator,
-            distances=load_distances(
-                losses.lpips_weights if losses.lpips else None,
-                losses.identity_weights if losses.identity else None,
-                processes.device,
+            judges=Judges.load(
+                train.losses, processes.device, projected=train.discriminator == "projected"
             ),
             team=processes,
         )
@@ -128,7 +130,7 @@ class Trainer:
             processes.index, processes.count,
         )  # fmt: skip
         progress = tqdm(
-            batches,
+            self.setup.stopwatch.each("data", batches),
             initial=state.step,
             total=self.stop,
             unit="step",
@@ -137,6 +139,7 @@ class Trainer:
         )
         reports: list[StepReport] = []
         started = time.monotonic()
+        self.setup.stopwatch.read()
         for micro_batches in progress:
             try:
                 reports.append(training_step(state, micro_batches, self.setup))
@@ -155,6 +158,7 @@ class Trainer:
                 if processes.any(processes.first and self._validate(rng)):
                     reason = STOPPED_EARLY
                 started = time.monotonic()
+                self.setup.stopwatch.read()  # what validating took is no part of a step
             if processes.any(interrupted()):
                 reason = reason or INTERRUPTED
             if reason or epoch_ends or state.step % train.save_every == 0:
@@ -175,15 +179,16 @@ class Trainer:
             return
         rows = self.folder.open(self.config, state.step)
         self.watch = Watch.after(self.config.train, rows)
-        degraded = score(self.low, self.high)
+        assert self.validator is not None
+        degraded = self.validator.degraded()
         self._record(
             StartRecord(
                 step=state.step,
                 time=time.time(),
                 faces=len(self.dataset),
-                validated=len(self.low),
-                degraded_psnr=degraded.psnr,
-                degraded_ssim=degraded.ssim,
+                validated=len(self.validator),
+                degraded_psnr=degraded["psnr"],
+                degraded_ssim=degraded["ssim"],
                 device=str(processes.device),
                 processes=processes.count,
                 micro_batch=self.micro_batch,
@@ -196,14 +201,26 @@ class Trainer:
     def _report(self, reports: list[StepReport], seconds: float) -> None:
         """Write down the means over the steps since the last time, and over the processes."""
         means = mean_report(reports, self.processes.average)
+        parts = self.setup.stopwatch.read()
+        per_step = self.processes.average([x / len(reports) for x in parts.values()])
+        core_seconds = dict(zip(parts, (x * self.processes.count for x in per_step), strict=True))
+        on_processor = self.processes.device.type == "cpu"
+        losses, state = self.config.train.losses, self.state
         row = TrainRecord(
-            step=self.state.step,
-            epoch=self.state.step / self.per_epoch,
-            progress=self.state.step / self.stop,
+            step=state.step,
+            epoch=state.step / self.per_epoch,
+            progress=state.step / self.stop,
             stage=self._stage(),
             time=time.time(),
             steps=len(reports),
             seconds_per_step=seconds / len(reports),
+            weights=balanced_weights(losses, means.losses, state.gradient_norms)
+            if losses.balance and means.losses
+            else {},
+            core_seconds=core_seconds if on_processor else {},
+            images_per_core_second=self.config.train.batch_size / sum(core_seconds.values())
+            if on_processor
+            else None,
             **means.model_dump(),
         )
         self._record(row)
@@ -217,13 +234,14 @@ class Trainer:
 
     def _validate(self, rng: list[dict[str, torch.Tensor]]) -> bool:
         """Score the moving average, keep it if it is the best; whether to stop early."""
+        assert self.validator is not None
         state, stage = self.state, self._stage()
-        restored = restore_all(state.ema, self.low, self.micro_batch, self.processes.device)
-        scores = score(restored, self.high)
+        validation = self.validator.judge(state.ema)
         before = state.standing
         early_stopping = self.config.train.early_stopping
         delta = 0.0 if early_stopping is None else early_stopping.delta
-        state.standing = before.after(scores.psnr, stage, delta)
+        merit = validation.merit(self.config.validation.metric)
+        state.standing = before.after(merit, stage, delta)
         best = state.standing.best > before.best or before.stage != stage
         self._record(
             ValidationRecord(
@@ -231,15 +249,11 @@ class Trainer:
                 epoch=state.step / self.per_epoch,
                 stage=stage,
                 time=time.time(),
-                psnr=scores.psnr,
-                ssim=scores.ssim,
-                sharpness=scores.sharpness,
                 best=best,
+                **validation.scores,
             )
         )
-        shown = slice(None, None, max(1, len(self.low) // _SAMPLES))
-        grid = make_grid(self.low[shown], restored[shown], self.high[shown])
-        self.folder.write_samples(state.step, grid)
+        self.folder.write_samples(state.step, validation.samples)
         if best:
             write_checkpoint(self._checkpoint(rng), self.folder.best(stage))
         return self._out_of_patience()

@@ -175,6 +175,7 @@ def joint_step(
 ) -> dict[str, Tensor]:
     """One update of D, one of G."""
     g, d = state.generator, state.discriminator
+    assert isinstance(d, Discriminator)
     g.requires_grad_(False)
     d.requires_grad_(True)
     fake_logits = d(g(batch.low))
@@ -196,7 +197,8 @@ def joint_step(
     features = d.features(restored)
     weights = config.losses
     loss_g = (
-        weights.content * losses.content_loss(restored, batch.high, detail=weights.detail)
+        weights.content * losses.content_loss(restored, batch.high)
+        + weights.detail * losses.detail_loss(restored, batch.high)
         + weights.adversarial * losses.generator_loss(d.score(features))
         + weights.feature_matching * losses.feature_matching_loss(features, d.features(batch.high))
     )

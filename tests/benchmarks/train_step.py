@@ -27,9 +27,8 @@ from torch import Tensor, nn
 from model.config import Config, TrainConfig
 from model.loading import Batch
 from model.memory import keep_freed_memory
-from model.objectives import Setup
 from model.state import TrainingState
-from model.steps import joint_step
+from model.steps import Setup, joint_step
 from tests.benchmarks import published
 
 Precision = Literal["fp32", "bf16"]

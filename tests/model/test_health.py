@@ -7,7 +7,7 @@ import pytest
 
 from model.config import TrainConfig
 from model.health import RULES, Watch
-from model.records import HealthRecord, Record, TrainRecord, ValidationRecord
+from model.records import HealthRecord, Record, StepReport, TrainRecord, ValidationRecord
 from model.schedule import Stage, learning_rates
 from model.train import train
 from tests.model.training_runs import rows
@@ -33,15 +33,17 @@ def trained(step: int, stage: Stage = Stage.JOINT, **changes: Any) -> TrainRecor
         "lr_g": lr_g,
         "lr_d": lr_d,
     }
-    return TrainRecord(
-        step=step,
-        epoch=step / PER_EPOCH,
-        progress=step / (100 * PER_EPOCH),
-        stage=stage,
-        time=step,
-        steps=50,
-        seconds_per_step=0.3,
-        **values | changes,
+    return TrainRecord.model_validate(
+        StepReport.of(values | changes).model_dump()
+        | {
+            "step": step,
+            "epoch": step / PER_EPOCH,
+            "progress": step / (100 * PER_EPOCH),
+            "stage": stage,
+            "time": step,
+            "steps": 50,
+            "seconds_per_step": 0.3,
+        }
     )
 
 

@@ -1,4 +1,5 @@
 import json
+import math
 
 import pytest
 
@@ -65,16 +66,31 @@ def test_means_are_over_the_steps_that_report():
 
 
 def test_means_over_processes_weigh_what_each_reports():
-    """The other process reports no penalty, and a D of 9 three times."""
+    """The other process reports a D of 9 three times, and no penalty that is finite."""
     reports = [StepReport(d=1, gradient_penalty=5), StepReport(d=2), StepReport(d=3)]
-    names = list(StepReport.model_fields)
-    other = [0.0] * (2 * len(names))
-    other[names.index("d")], other[len(names) + names.index("d")] = 27, 3
+    other = [27.0, 0.0, 3.0, 0.0]  # sums of d and of the penalty, then how many there are
 
     def average(values: list[float]) -> list[float]:
         return [(ours + theirs) / 2 for ours, theirs in zip(values, other, strict=True)]
 
     assert mean_report(reports, average) == StepReport(d=5.5, gradient_penalty=5)
+
+
+def test_values_that_are_not_finite_are_left_out_of_the_mean():
+    reports = [
+        StepReport(losses={"content": 1}, grad_norm_g=math.inf),
+        StepReport(losses={"content": 3}, grad_norm_g=2),
+    ]
+    assert mean_report(reports) == StepReport(losses={"content": 2}, grad_norm_g=2)
+    assert mean_report(reports[:1]) == StepReport(losses={"content": 1})
+
+
+def test_what_is_no_field_is_a_term_of_the_loss():
+    """So that a loss that is added is logged without being named here."""
+    report = StepReport.of({"content": 0.5, "sparkle": 2.0, "d": 1.0, "lr_g": 1e-3})
+    assert report.losses == {"content": 0.5, "sparkle": 2.0}
+    assert report.numbers() == {"content": 0.5, "sparkle": 2.0, "d": 1.0, "lr_g": 1e-3}
+    assert "sparkle 2" in str(report)
 
 
 def test_lines_of_the_log():

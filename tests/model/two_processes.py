@@ -18,10 +18,9 @@ from torch import Tensor, nn
 from model.config import Config
 from model.dataset import open_training_data
 from model.loading import load_steps
-from model.objectives import Alone, Setup, Team
 from model.processes import Processes
 from model.state import TrainingState
-from model.steps import training_step
+from model.steps import Alone, Setup, Team, training_step
 from model.train import train
 from tests.model.training_runs import stop_after
 
