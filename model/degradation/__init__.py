@@ -6,16 +6,27 @@ passed in, and none touches the global random state: a sample can be made again 
 
 from __future__ import annotations
 
-from typing import Literal, Protocol
+from typing import Literal, Protocol, get_args
 
 import numpy as np
+from pydantic.dataclasses import dataclass
 
 from model.degradation.bsrgan import BsrganRecipe
-from model.degradation.gpen import LIGHT, GpenRecipe
+from model.degradation.gpen import GpenRecipe, LightRecipe
 from model.degradation.operations import FloatImage
+from model.degradation.ranges import SETTINGS
 from model.degradation.realesrgan import RealEsrganRecipe
 
-__all__ = ["RECIPES", "FloatImage", "Recipe", "RecipeName", "degrade"]
+__all__ = [
+    "RECIPES",
+    "FloatImage",
+    "GpenRecipe",
+    "LightRecipe",
+    "Ranges",
+    "Recipe",
+    "RecipeName",
+    "degrade",
+]
 
 RecipeName = Literal["gpen", "light", "realesrgan", "bsrgan"]
 
@@ -25,12 +36,22 @@ class Recipe(Protocol):
         """Degrade (H, W, 3) RGB in [0, 1]; returns the same shape, unrounded."""
 
 
-RECIPES: dict[RecipeName, Recipe] = {
-    "gpen": GpenRecipe(),
-    "light": LIGHT,
-    "realesrgan": RealEsrganRecipe(),
-    "bsrgan": BsrganRecipe(),
-}
+@dataclass(frozen=True, config=SETTINGS)
+class Ranges:
+    """Every recipe with its ranges: the published ones, where nothing else is set."""
+
+    gpen: GpenRecipe = GpenRecipe()
+    light: LightRecipe = LightRecipe()
+    realesrgan: RealEsrganRecipe = RealEsrganRecipe()
+    bsrgan: BsrganRecipe = BsrganRecipe()
+
+    def recipe(self, name: RecipeName) -> Recipe:
+        recipe: Recipe = getattr(self, name)
+        return recipe
+
+
+RECIPES: dict[RecipeName, Recipe] = {name: Ranges().recipe(name) for name in get_args(RecipeName)}
+"""As published, which is what evaluation and validation take."""
 
 
 def degrade(image: FloatImage, recipe: Recipe, rng: np.random.Generator) -> FloatImage:

@@ -3,24 +3,35 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from functools import partial
-from typing import Literal
+from typing import Annotated, Literal
 
 import cv2
 import numpy as np
+from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveInt
+from pydantic.dataclasses import dataclass
 
 from model import torchvision_compat  # noqa: F401  (before basicsr)
 from model.degradation.camera import CameraRanges, through_camera
 from model.degradation.operations import (
     RESIZE_MODES,
     FloatImage,
-    Range,
     add_gaussian_noise,
     blur,
     jpeg,
     mix_channels,
     resize,
+)
+from model.degradation.ranges import (
+    SETTINGS,
+    KernelSizes,
+    OneOfThree,
+    PositiveRange,
+    Probability,
+    Quality,
+    rises,
+    scale_kernel,
+    scale_range,
 )
 
 from basicsr.data.degradations import bivariate_Gaussian  # isort: skip
@@ -32,7 +43,7 @@ NOISE_KINDS: tuple[NoiseKind, ...] = ("colour", "grey", "correlated")
 _SHIFTED_SIZE = 25
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, config=SETTINGS)
 class BsrganRecipe:
     """Zhang et al. 2021, "Designing a Practical Degradation Model for Deep Blind Image
     Super-Resolution", section 3; cszn/BSRGAN, utils/utils_blindsr.py (``degradation_bsrgan``).
@@ -42,50 +53,54 @@ class BsrganRecipe:
     that fills its crop, and the picture brought back to its size bilinearly, as aligned crops are
     sampled.  The camera pipeline is an approximation (``model.degradation.camera``) and leaves the
     high-quality half alone.
+
+    As Real-ESRGAN's, the published ranges are for pictures of anything, and are taken for faces of
+    512 px: scaled (``ranges``), a face of 256 px is drawn at the scales 1 and 2.
     """
 
-    scales: tuple[int, ...] = (1, 2, 4)
-    halved_probability: float = 0.25
+    scales: Annotated[tuple[PositiveInt, ...], Field(min_length=1)] = (1, 2, 4)
+    halved_probability: Probability = 0.25
     """At scale 4: of halving first, and going on at scale 2."""
-    kernel_sizes: tuple[int, ...] = (7, 9, 11, 13, 15, 17, 19, 21, 23, 25)
-    anisotropic_probability: float = 0.5
-    isotropic: Range = (0.1, 2)
+    kernel_sizes: KernelSizes = (7, 9, 11, 13, 15, 17, 19, 21, 23, 25)
+    anisotropic_probability: Probability = 0.5
+    isotropic: PositiveRange = (0.1, 2)
     """Sigma in pixels; the upper end grows with the scale, and so does the next one's."""
-    isotropic_growth: float = 0.2
-    anisotropic: Range = (0.5, 4)
+    isotropic_growth: NonNegativeFloat = 0.2
+    anisotropic: PositiveRange = (0.5, 4)
     """Variance in pixels squared, per axis (the lower end is the paper's; the code's is 0)."""
-    anisotropic_growth: float = 1
-    resize_probability: float = 0.75
+    anisotropic_growth: NonNegativeFloat = 1
+    resize_probability: Probability = 0.75
     """Of resizing; otherwise a shifted Gaussian, and every scale-th pixel."""
-    resize: Range = (1, 2)
+    resize: PositiveRange = (1, 2)
     """Times the scale, at the upper end."""
-    shifted_sigma: Range = (0.1, 0.6)
+    shifted_sigma: PositiveRange = (0.1, 0.6)
     """Likewise."""
-    noise: tuple[int, int] = (2, 25)
+    noise: Annotated[tuple[NonNegativeInt, NonNegativeInt], rises] = (2, 25)
     """Sigma in 8-bit levels."""
-    noise_probabilities: tuple[float, float, float] = (0.4, 0.4, 0.2)
+    noise_probabilities: OneOfThree = (0.4, 0.4, 0.2)
     """Of ``NOISE_KINDS``."""
-    jpeg: tuple[int, int] = (30, 95)
-    """Quality."""
-    jpeg_probability: float = 0.9
+    jpeg: Quality = (30, 95)
+    jpeg_probability: Probability = 0.9
     """Of the one in the middle."""
-    camera_probability: float = 0.25
-    camera: CameraRanges = field(default_factory=CameraRanges)
+    camera_probability: Probability = 0.25
+    camera: CameraRanges = CameraRanges()
 
     def apply(self, image: FloatImage, rng: np.random.Generator) -> FloatImage:
         """Degrade (H, W, 3) RGB in [0, 1]; returns the same shape."""
         height, width = image.shape[:2]
-        scale = int(rng.choice(self.scales))
+        drawn = int(rng.choice(self.scales))
+        scale = round(scale_range((1, drawn), height)[1])
         low_size = (height / scale, width / scale)
         low = image
-        if scale == 4 and rng.random() < self.halved_probability:
-            low = resize(low, height / 2, width / 2, _draw_mode(rng))
-            scale = 2
+        if drawn == 4 and rng.random() < self.halved_probability:
+            part = min(2, scale)
+            low = resize(low, height / part, width / part, _draw_mode(rng))
+            drawn, scale = 2, scale // part
         steps: list[Step] = [
-            partial(self._downsample, scale=scale, rng=rng),
+            partial(self._downsample, drawn=drawn, scale=scale, size=height, rng=rng),
             lambda low: resize(low, *low_size, _draw_mode(rng)),
-            partial(self._blur, scale=scale, rng=rng),
-            partial(self._blur, scale=scale, rng=rng),
+            partial(self._blur, drawn=drawn, size=height, rng=rng),
+            partial(self._blur, drawn=drawn, size=height, rng=rng),
             partial(self._add_noise, rng=rng),
             partial(self._jpeg, probability=self.jpeg_probability, rng=rng),
             partial(self._camera, rng=rng),
@@ -95,22 +110,31 @@ class BsrganRecipe:
         low = self._jpeg(low, 1, rng)
         return resize(low, height, width, cv2.INTER_LINEAR)
 
-    def _blur(self, image: FloatImage, scale: int, rng: np.random.Generator) -> FloatImage:
-        size = int(rng.choice(self.kernel_sizes))
+    def _blur(
+        self, image: FloatImage, drawn: int, size: int, rng: np.random.Generator
+    ) -> FloatImage:
+        """Blur as at the ``drawn`` scale, in a picture that was ``size`` pixels high at first."""
+        kernel_size = scale_kernel(int(rng.choice(self.kernel_sizes)), size)
         if rng.random() < self.anisotropic_probability:
-            ends = self.anisotropic[0], self.anisotropic[1] + self.anisotropic_growth * scale
-            sigma_x, sigma_y = np.sqrt(rng.uniform(*ends, 2))
+            lowest, highest = self.anisotropic
+            ends = lowest, highest + self.anisotropic_growth * drawn
+            sigma_x, sigma_y = np.sqrt(rng.uniform(*scale_range(ends, size, power=2), 2))
             theta = rng.uniform(0, np.pi)
-            kernel = bivariate_Gaussian(size, sigma_x, sigma_y, theta, isotropic=False)
+            kernel = bivariate_Gaussian(kernel_size, sigma_x, sigma_y, theta, isotropic=False)
         else:
-            ends = self.isotropic[0], self.isotropic[1] + self.isotropic_growth * scale
-            kernel = bivariate_Gaussian(size, rng.uniform(*ends), 0, 0)
+            lowest, highest = self.isotropic
+            ends = lowest, highest + self.isotropic_growth * drawn
+            kernel = bivariate_Gaussian(kernel_size, rng.uniform(*scale_range(ends, size)), 0, 0)
         return blur(image, np.asarray(kernel, dtype=np.float32))
 
-    def _downsample(self, image: FloatImage, scale: int, rng: np.random.Generator) -> FloatImage:
+    def _downsample(
+        self, image: FloatImage, drawn: int, scale: int, size: int, rng: np.random.Generator
+    ) -> FloatImage:
+        """Shrink as at the ``drawn`` scale, which is ``scale`` in a picture of that size."""
         height, width = image.shape[:2]
         if rng.random() < self.resize_probability:
-            factor = rng.uniform(self.resize[0], self.resize[1] * scale)
+            lowest, highest = self.resize
+            factor = rng.uniform(*scale_range((lowest, highest * drawn), size))
             return resize(image, height / factor, width / factor, _draw_mode(rng))
         sigma = rng.uniform(self.shifted_sigma[0], self.shifted_sigma[1] * scale)
         # pixels must stand for blocks of equal size, or the picture would shift

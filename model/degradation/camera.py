@@ -10,13 +10,14 @@ cheap camera.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import cv2
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import NonNegativeFloat, PositiveFloat
+from pydantic.dataclasses import dataclass
 
-from model.degradation.operations import FloatImage, Range, mix_channels
+from model.degradation.operations import FloatImage, mix_channels
+from model.degradation.ranges import SETTINGS, PositiveRange
 
 _XYZ_TO_CAMERA = np.array(
     [
@@ -39,20 +40,20 @@ _WHITE = 0.9
 """From here on, gains are undone less and less: white stays white."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, config=SETTINGS)
 class CameraRanges:
     """Brooks et al. 2019, sections 3.1 and 3.2; google-research/unprocessing/unprocess.py."""
 
-    shot: Range = (1e-4, 0.012)
+    shot: PositiveRange = (1e-4, 0.012)
     """Variance of the noise at white, drawn evenly on a logarithmic scale."""
-    read: Range = (2.18, 1.2)
+    read: tuple[float, float] = (2.18, 1.2)
     """Slope and intercept of log(variance of the read noise) over log(shot)."""
-    read_spread: float = 0.26
+    read_spread: NonNegativeFloat = 0.26
     """Standard deviation around that line."""
-    darkness: Range = (0.8, 0.1)
+    darkness: tuple[PositiveFloat, NonNegativeFloat] = (0.8, 0.1)
     """Mean and standard deviation of the inverse brightening."""
-    red: Range = (1.9, 2.4)
-    blue: Range = (1.5, 1.9)
+    red: PositiveRange = (1.9, 2.4)
+    blue: PositiveRange = (1.5, 1.9)
     """Gains of the white balance."""
 
 

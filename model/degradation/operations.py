@@ -8,17 +8,18 @@ from __future__ import annotations
 
 import cv2
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 FloatImage = NDArray[np.float32]
-Range = tuple[float, float]
-"""Both ends of what is drawn from uniformly."""
 
 LUMA = np.array([[0.299, 0.587, 0.114]], dtype=np.float32)
 RESIZE_MODES = (cv2.INTER_AREA, cv2.INTER_LINEAR, cv2.INTER_CUBIC)
 """All of them keep the picture's centre and borders where they are."""
 
 _BORDER = cv2.BORDER_REFLECT_101
+_DIRECT = 130
+"""Taps from which on OpenCV takes a Fourier transform of its own, slower than PyTorch's."""
 _GAUSSIAN_FROM = 16
 """Events from which on a Poisson distribution is drawn as a normal one."""
 
@@ -28,9 +29,25 @@ def blur(image: FloatImage, kernel: FloatImage) -> FloatImage:
     rows, columns = kernel.sum(1), kernel.sum(0)
     if np.allclose(np.outer(rows, columns), kernel, atol=1e-6):  # ten times faster
         blurred = cv2.sepFilter2D(image, -1, columns, rows, borderType=_BORDER)
-    else:
+    elif kernel.size < _DIRECT:
         blurred = cv2.filter2D(image, -1, kernel, borderType=_BORDER)
+    else:
+        return _correlate(image, kernel)
     return np.asarray(blurred, dtype=np.float32)
+
+
+def _correlate(image: FloatImage, kernel: FloatImage) -> FloatImage:
+    """``blur`` by Fourier transform."""
+    height, width = image.shape[:2]
+    half = len(kernel) // 2
+    padded = cv2.copyMakeBorder(image, half, half, half, half, _BORDER)
+    # products of small primes are fast, and what is beyond the picture may wrap around
+    size = [cv2.getOptimalDFTSize(length) for length in padded.shape[:2]]
+    planes = torch.from_numpy(padded).permute(2, 0, 1)
+    spectrum = torch.fft.rfft2(planes, s=size)
+    spectrum *= torch.fft.rfft2(torch.from_numpy(kernel), s=size).conj()
+    blurred = torch.fft.irfft2(spectrum, s=size)[:, :height, :width]
+    return np.ascontiguousarray(blurred.permute(1, 2, 0).numpy())
 
 
 def mix_channels(image: FloatImage, matrix: NDArray[np.floating]) -> FloatImage:
@@ -82,12 +99,14 @@ def add_poisson_noise(
 
 def jpeg(image: FloatImage, quality: int) -> FloatImage:
     """Through JPEG and back (basicsr's own passes floats, which OpenCV 4.14 warns about)."""
-    _, data = cv2.imencode(".jpg", to_levels(image)[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, quality])
+    bgr = cv2.cvtColor(to_levels(image), cv2.COLOR_RGB2BGR)
+    _, data = cv2.imencode(".jpg", bgr, [cv2.IMWRITE_JPEG_QUALITY, quality])
     decoded = cv2.imdecode(data, cv2.IMREAD_COLOR_RGB)
     return np.asarray(decoded, dtype=np.float32) / np.float32(255)
 
 
 def to_levels(image: FloatImage) -> NDArray[np.uint8]:
     """[0, 1] -> 8-bit levels, rounded; any shape."""
-    levels: NDArray[np.uint8] = np.round(np.clip(image, 0, 1) * 255).astype(np.uint8)
-    return levels
+    flat = image.reshape(-1, 1)
+    levels = cv2.addWeighted(flat, 255, flat, 0, 0, dtype=cv2.CV_8U)  # clips and rounds, in one go
+    return np.asarray(levels, dtype=np.uint8).reshape(image.shape)

@@ -2,52 +2,67 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-
 import cv2
 import numpy as np
+from pydantic.dataclasses import dataclass
 
 from model.degradation.kernels import KernelRanges, draw_final_sinc, draw_kernel
 from model.degradation.operations import (
     RESIZE_MODES,
     FloatImage,
-    Range,
     add_gaussian_noise,
     add_poisson_noise,
     blur,
     jpeg,
     resize,
 )
+from model.degradation.ranges import (
+    REFERENCE_SIZE,
+    SETTINGS,
+    OneOfThree,
+    PositiveRange,
+    Probability,
+    Quality,
+    Range,
+    scale_range,
+)
 
 
-@dataclass(frozen=True)
-class Pass:
-    """Ranges of one pass."""
+@dataclass(frozen=True, config=SETTINGS)
+class FirstPass:
+    """Ranges of the first of both passes."""
 
-    blur_probability: float
-    sigma: Range
+    blur_probability: Probability = 1.0
+    sigma: PositiveRange = (0.2, 3)
     """Of the blur, in pixels, per axis."""
-    resize_probabilities: tuple[float, float, float]
+    resize_probabilities: OneOfThree = (0.2, 0.7, 0.1)
     """Of larger, smaller, and neither."""
-    factor: Range
+    factor: PositiveRange = (0.15, 1.5)
     """Smallest and largest, with 1 between them."""
-    gaussian: Range
+    gaussian: Range = (1, 30)
     """Sigma in 8-bit levels."""
-    poisson: Range
+    poisson: Range = (0.05, 3)
     """Multiple of the shot noise."""
-    gaussian_probability: float = 0.5
+    gaussian_probability: Probability = 0.5
     """Poisson noise otherwise."""
-    grey_probability: float = 0.4
+    grey_probability: Probability = 0.4
     """Of noise that is the same in all channels."""
-    jpeg: tuple[int, int] = (30, 95)
-    """Quality."""
+    jpeg: Quality = (30, 95)
 
 
-FIRST = Pass(1.0, (0.2, 3), (0.2, 0.7, 0.1), (0.15, 1.5), (1, 30), (0.05, 3))
-SECOND = Pass(0.8, (0.2, 1.5), (0.3, 0.4, 0.3), (0.3, 1.2), (1, 25), (0.05, 2.5))
+@dataclass(frozen=True, config=SETTINGS)
+class SecondPass(FirstPass):
+    """Ranges of the second one, which does less."""
+
+    blur_probability: Probability = 0.8
+    sigma: PositiveRange = (0.2, 1.5)
+    resize_probabilities: OneOfThree = (0.3, 0.4, 0.3)
+    factor: PositiveRange = (0.3, 1.2)
+    gaussian: Range = (1, 25)
+    poisson: Range = (0.05, 2.5)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, config=SETTINGS)
 class RealEsrganRecipe:
     """Wang et al. 2021, "Real-ESRGAN: Training Real-World Blind Super-Resolution with Pure
     Synthetic Data", section 3; the ranges of xinntao/Real-ESRGAN,
@@ -57,29 +72,33 @@ class RealEsrganRecipe:
     Faces are restored at their own size: the fraction is drawn (``scale``), and the picture brought
     back to its size bilinearly, as aligned crops are sampled.  Otherwise it differs in this: JPEG
     is the codec itself instead of its differentiable imitation, and the input is not sharpened.
+
+    The published ranges are for pictures of anything.  They are taken for faces of 512 px and
+    scaled for others (``ranges``): a face of 256 px that they are applied to as they are is often
+    beyond recognition, where one of 512 px hardly ever is.
     """
 
-    first: Pass = FIRST
-    second: Pass = SECOND
-    kernels: KernelRanges = field(default_factory=KernelRanges)
-    final_sinc_probability: float = 0.8
-    sinc_first_probability: float = 0.5
+    first: FirstPass = FirstPass()
+    second: SecondPass = SecondPass()
+    kernels: KernelRanges = KernelRanges()
+    final_sinc_probability: Probability = 0.8
+    sinc_first_probability: Probability = 0.5
     """Of the final sinc filter coming before the last JPEG instead of after it."""
-    scale: Range = (1, 4)
+    scale: PositiveRange = (1, 4)
     """By how much the second pass' end is smaller than the picture; x4plus is (4, 4)."""
 
     def apply(self, image: FloatImage, rng: np.random.Generator) -> FloatImage:
         """Degrade (H, W, 3) RGB in [0, 1]; returns the same shape."""
         height, width = image.shape[:2]
-        low = self._blur(image, self.first, rng)
-        factor = _draw_factor(self.first, rng)
+        low = self._blur(image, self.first, height, rng)
+        factor = _draw_factor(self.first, height, rng)
         low = resize(low, height * factor, width * factor, _draw_mode(rng))
         low = _add_noise(low, self.first, rng)
         low = jpeg(low, _draw_quality(self.first, rng))
 
-        scale = rng.uniform(*self.scale)
-        low = self._blur(low, self.second, rng)
-        factor = _draw_factor(self.second, rng) / scale
+        scale = rng.uniform(*scale_range(self.scale, height))
+        low = self._blur(low, self.second, height, rng)
+        factor = _draw_factor(self.second, height, rng) / scale
         low = resize(low, height * factor, width * factor, _draw_mode(rng))
         low = _add_noise(low, self.second, rng)
         # sinc filter, JPEG and then resizing would draw twisted lines: resizing stays with the
@@ -90,26 +109,29 @@ class RealEsrganRecipe:
             low = jpeg(low, quality)
         low = resize(low, height / scale, width / scale, mode)
         if rng.random() < self.final_sinc_probability:
-            low = blur(low, draw_final_sinc(self.kernels, rng))
+            low = blur(low, draw_final_sinc(self.kernels, height, rng))
         if sinc_first:
             low = jpeg(low, quality)
         return resize(low, height, width, cv2.INTER_LINEAR)
 
-    def _blur(self, image: FloatImage, ranges: Pass, rng: np.random.Generator) -> FloatImage:
+    def _blur(
+        self, image: FloatImage, ranges: FirstPass, size: int, rng: np.random.Generator
+    ) -> FloatImage:
         if rng.random() >= ranges.blur_probability:
             return image
-        return blur(image, draw_kernel(self.kernels, ranges.sigma, rng))
+        return blur(image, draw_kernel(self.kernels, ranges.sigma, size, rng))
 
 
-def _add_noise(image: FloatImage, ranges: Pass, rng: np.random.Generator) -> FloatImage:
+def _add_noise(image: FloatImage, ranges: FirstPass, rng: np.random.Generator) -> FloatImage:
     grey = rng.random() < ranges.grey_probability
     if rng.random() < ranges.gaussian_probability:
         return add_gaussian_noise(image, rng.uniform(*ranges.gaussian), rng, grey=grey)
     return add_poisson_noise(image, rng.uniform(*ranges.poisson), rng, grey=grey)
 
 
-def _draw_factor(ranges: Pass, rng: np.random.Generator) -> float:
+def _draw_factor(ranges: FirstPass, size: int, rng: np.random.Generator) -> float:
     smallest, largest = ranges.factor
+    smallest = min(smallest * REFERENCE_SIZE / size, 1)  # its inverse is a shrinking factor
     choices = (rng.uniform(1, largest), rng.uniform(smallest, 1), 1.0)
     return choices[int(rng.choice(3, p=ranges.resize_probabilities))]
 
@@ -118,5 +140,5 @@ def _draw_mode(rng: np.random.Generator) -> int:
     return int(rng.choice(RESIZE_MODES))
 
 
-def _draw_quality(ranges: Pass, rng: np.random.Generator) -> int:
+def _draw_quality(ranges: FirstPass, rng: np.random.Generator) -> int:
     return int(rng.integers(ranges.jpeg[0], ranges.jpeg[1], endpoint=True))

@@ -32,7 +32,7 @@ def test_a_recipe_that_does_nothing(image):
         assert psnr(low, image) > 35
 
 
-def test_drawn_values_fill_the_ranges(image, monkeypatch):
+def test_drawn_values_fill_the_ranges(tall, monkeypatch):
     recipe = BsrganRecipe()
     kernels, blurs = (
         Spy(monkeypatch, bsrgan, "bivariate_Gaussian"),
@@ -44,7 +44,7 @@ def test_drawn_values_fill_the_ranges(image, monkeypatch):
     shifted = Spy(monkeypatch, bsrgan, "shifted_gaussian")
     count = 300
     for seed in range(count):
-        degrade(image, recipe, rng(seed))
+        degrade(tall, recipe, rng(seed))
 
     assert len(kernels.calls) == 2 * count
     assert len(blurs.calls) == 2 * count + len(shifted.calls)
@@ -104,7 +104,7 @@ def test_downsampling_does_not_move(scale, resize_probability):
     x = (np.arange(64, dtype=np.float32) + 0.5) / 64
     slope = np.tile(x[None, :, None], (64, 1, 3)).astype(np.float32)
     for seed in range(6):
-        small = recipe._downsample(slope, scale, rng(seed))
+        small = recipe._downsample(slope, scale, scale, 512, rng(seed))
         middle = small.shape[1] // 4
         expected = (np.arange(small.shape[1]) + 0.5) / small.shape[1]
         found = small.mean((0, 2))
@@ -113,12 +113,12 @@ def test_downsampling_does_not_move(scale, resize_probability):
         )
 
 
-def test_the_size_before_the_last_jpeg_is_the_scales(image, monkeypatch):
+def test_the_size_before_the_last_jpeg_is_the_scales(tall, monkeypatch):
     encoded = Spy(monkeypatch, cv2, "imencode")
     for scale in (1, 2, 4):
         for seed in range(6):
-            degrade(image, BsrganRecipe(scales=(scale,)), rng(seed))
-            assert encoded.calls[-1][1].shape == (96 // scale, 96 // scale, 3)
+            degrade(tall, BsrganRecipe(scales=(scale,)), rng(seed))
+            assert encoded.calls[-1][1].shape == (512 // scale, 96 // scale, 3)
 
 
 def test_correlated_noise():
@@ -148,8 +148,26 @@ def test_correlated_noise():
     ],
     ids=["blur", "scale", "resize", "shifted", "colour", "grey", "correlated", "jpeg", "camera"],
 )
-def test_each_stage_does_harm(image, changes):
-    untouched = np.mean([psnr(degrade(image, NEUTRAL, rng(i)), image) for i in range(4)])
+def test_each_stage_does_harm(tall, changes):
+    untouched = np.mean([psnr(degrade(tall, NEUTRAL, rng(i)), tall) for i in range(4)])
     recipe = replace(NEUTRAL, **changes)
-    harmed = np.mean([psnr(degrade(image, recipe, rng(i)), image) for i in range(4)])
+    harmed = np.mean([psnr(degrade(tall, recipe, rng(i)), tall) for i in range(4)])
     assert harmed < untouched - 3
+
+
+def test_ranges_are_for_512_px(monkeypatch):
+    """At half the size pictures are made half as small, and blurred half as much."""
+    encoded = Spy(monkeypatch, cv2, "imencode")
+    kernels = Spy(monkeypatch, bsrgan, "bivariate_Gaussian")
+    last = set()
+    for seed in range(150):
+        degrade(np.full((256, 32, 3), 0.5, dtype=np.float32), BsrganRecipe(), rng(seed))
+        last.add(encoded.calls[-1][1].shape[0])
+    assert last == {256, 128}
+    assert max(kernels.arguments(0)) == 13
+    isotropic, anisotropic = (
+        [call[1] for call, kw in zip(kernels.calls, kernels.keywords, strict=True) if bool(kw) == k]
+        for k in (False, True)
+    )
+    assert fills(isotropic, 0.1, 1.4)
+    assert fills(anisotropic, np.sqrt(0.5), np.sqrt(2))

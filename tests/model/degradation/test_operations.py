@@ -24,7 +24,13 @@ def gaussian(size: int, sigma_x: float, sigma_y: float) -> FloatImage:
 
 
 @pytest.mark.parametrize(
-    "kernel", [gaussian(9, 1, 3), np.diag(np.full(7, 1 / 7)), gaussian(21, 2, 2)]
+    "kernel",
+    [
+        gaussian(9, 1, 3),
+        gaussian(21, 2, 2),
+        np.diag(np.full(7, 1 / 7)),
+        np.diag(np.arange(21) / 210),  # neither separable, nor small, nor its own mirror image
+    ],
 )
 def test_blur_is_correlation_whether_separable_or_not(image, kernel):
     kernel = kernel.astype(np.float32)
@@ -100,3 +106,10 @@ def test_mixing_is_a_product(image):
 def test_levels_are_rounded():
     values = np.array([-0.1, 0, 0.4 / 255, 0.6 / 255, 1, 1.2], dtype=np.float32)
     assert to_levels(values).tolist() == [0, 0, 0, 1, 255, 255]
+
+
+def test_levels_are_clipped_and_rounded():
+    levels = np.arange(256, dtype=np.uint8)
+    assert np.array_equal(to_levels(levels.astype(np.float32) / np.float32(255)), levels)
+    picture = np.array([[[-0.5], [1.5]], [[0.499 / 255], [0.501 / 255]]], dtype=np.float32)
+    assert np.array_equal(to_levels(picture), [[[0], [255]], [[0], [1]]])

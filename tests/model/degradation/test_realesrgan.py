@@ -1,21 +1,28 @@
 from dataclasses import replace
+from typing import Any
 
 import cv2
 import numpy as np
 import pytest
 
-from model.degradation import degrade, realesrgan
+from model.degradation import degrade, kernels, realesrgan
 from model.degradation.kernels import KernelRanges
-from model.degradation.realesrgan import FIRST, SECOND, Pass, RealEsrganRecipe
+from model.degradation.realesrgan import FirstPass, RealEsrganRecipe, SecondPass
 from tests.model.degradation.support import Spy, fills, psnr, rng
 
-STILL = Pass(0, (0.2, 0.3), (0, 0, 1), (1, 1), (0, 0), (0, 0), jpeg=(100, 100))
-NEUTRAL = RealEsrganRecipe(STILL, STILL, final_sinc_probability=0, scale=(1, 1))
-
-
-def test_published_probabilities():
-    for ranges in (FIRST, SECOND):
-        assert sum(ranges.resize_probabilities) == pytest.approx(1)
+STILL: dict[str, Any] = {
+    "blur_probability": 0,
+    "sigma": (0.2, 0.3),
+    "resize_probabilities": (0, 0, 1),
+    "factor": (1, 1),
+    "gaussian": (0, 0),
+    "poisson": (0, 0),
+    "jpeg": (100, 100),
+}
+NEUTRAL = RealEsrganRecipe(
+    FirstPass(**STILL), SecondPass(**STILL), final_sinc_probability=0, scale=(1, 1)
+)
+FIRST, SECOND = FirstPass(), SecondPass()
 
 
 def test_a_recipe_that_does_nothing(image):
@@ -25,14 +32,14 @@ def test_a_recipe_that_does_nothing(image):
         assert psnr(low, image) > 35
 
 
-def test_drawn_values_fill_the_ranges(image, monkeypatch):
+def test_drawn_values_fill_the_ranges(tall, monkeypatch):
     recipe = RealEsrganRecipe()
     names = ("blur", "jpeg", "resize", "add_gaussian_noise", "add_poisson_noise", "draw_kernel")
     spies = {name: Spy(monkeypatch, realesrgan, name) for name in names}
     final = Spy(monkeypatch, realesrgan, "draw_final_sinc")
     count = 300
     for seed in range(count):
-        degrade(image, recipe, rng(1000 + seed))
+        degrade(tall, recipe, rng(1000 + seed))
 
     qualities = spies["jpeg"].arguments(1)
     assert len(qualities) == 2 * count
@@ -51,7 +58,7 @@ def test_drawn_values_fill_the_ranges(image, monkeypatch):
     assert 0.7 < len(second) / count < 0.9
     assert 0.7 < len(final.calls) / count < 0.9
 
-    heights = np.array(spies["resize"].arguments(1)).reshape(count, 4) / 96
+    heights = np.array(spies["resize"].arguments(1)).reshape(count, 4) / 512
     assert fills(list(heights[:, 0]), 0.15, 1.5)
     assert 0.05 < np.mean(heights[:, 0] == 1) < 0.16
     assert 0.62 < np.mean(heights[:, 0] < 1) < 0.78
@@ -100,20 +107,34 @@ def test_the_last_jpeg_and_the_sinc_filter_come_in_both_orders(image, monkeypatc
     ids=["blur", "resize", "gaussian", "poisson", "jpeg"],
 )
 @pytest.mark.parametrize("which", ["first", "second"])
-def test_each_stage_of_each_pass_does_harm(image, which, changes):
-    kernels = KernelRanges((1, 0, 0, 0, 0, 0), (21,), sinc_probability=0)
-    ranges = replace(STILL, **changes)
-    first, second = (ranges, STILL) if which == "first" else (STILL, ranges)
-    recipe = replace(NEUTRAL, kernels=kernels, first=first, second=second)
-    untouched = psnr(degrade(image, NEUTRAL, rng()), image)
-    harmed = np.mean([psnr(degrade(image, recipe, rng(seed)), image) for seed in range(4)])
+def test_each_stage_of_each_pass_does_harm(tall, which, changes):
+    gaussian = KernelRanges((1, 0, 0, 0, 0, 0), (21,), sinc_probability=0)
+    first, second = (STILL | changes, STILL) if which == "first" else (STILL, STILL | changes)
+    recipe = replace(
+        NEUTRAL, kernels=gaussian, first=FirstPass(**first), second=SecondPass(**second)
+    )
+    untouched = psnr(degrade(tall, NEUTRAL, rng()), tall)
+    harmed = np.mean([psnr(degrade(tall, recipe, rng(seed)), tall) for seed in range(4)])
     assert harmed < untouched - 3
 
 
-def test_scale_and_final_sinc_do_harm(image):
-    untouched = psnr(degrade(image, NEUTRAL, rng()), image)
-    assert psnr(degrade(image, replace(NEUTRAL, scale=(4, 4)), rng()), image) < untouched - 6
+def test_scale_and_final_sinc_do_harm(tall):
+    untouched = psnr(degrade(tall, NEUTRAL, rng()), tall)
+    assert psnr(degrade(tall, replace(NEUTRAL, scale=(4, 4)), rng()), tall) < untouched - 6
     assert (
-        psnr(degrade(image, replace(NEUTRAL, final_sinc_probability=1), rng()), image)
-        < untouched - 1
+        psnr(degrade(tall, replace(NEUTRAL, final_sinc_probability=1), rng()), tall) < untouched - 1
     )
+
+
+def test_ranges_are_for_512_px(monkeypatch):
+    """At half the size pictures are shrunk half as much; noise and JPEG stay."""
+    spies = {name: Spy(monkeypatch, realesrgan, name) for name in ("resize", "jpeg")}
+    sinc = Spy(monkeypatch, kernels, "circular_lowpass_kernel")
+    for seed in range(150):
+        degrade(np.full((256, 32, 3), 0.5, dtype=np.float32), RealEsrganRecipe(), rng(seed))
+    heights = np.array(spies["resize"].arguments(1)).reshape(150, 4) / 256
+    assert fills(list(heights[:, 0]), 0.3, 1.5)
+    assert fills(list(1 / heights[:, 2]), 1, 2)
+    assert fills(spies["jpeg"].arguments(1), 30, 95)
+    assert min(sinc.arguments(0)) > np.pi / 5 * 2
+    assert max(sinc.arguments(1)) == 11
