@@ -25,6 +25,12 @@ Distance = Callable[[Tensor, Tensor], Tensor]
 Measure = Callable[[Tensor], Tensor]
 """Of pictures by themselves, (N, 3, R, R) in [-1, 1] -> (N,); NaN where there is none."""
 
+_CHUNK_PIXELS = 2**20
+"""How many pixels are scored at once, unless a single picture has more.
+
+SSIM takes some 150 bytes for each value that it compares: of 64 faces of 512 px, 7 GB or more.
+"""
+
 _LAPLACIAN = torch.tensor([[0.0, 1.0, 0.0], [1.0, -4.0, 1.0], [0.0, 1.0, 0.0]])
 _LUMA = torch.tensor([0.299, 0.587, 0.114])
 
@@ -80,20 +86,40 @@ def score_each(
 ) -> list[Scores]:
     """Scores of every picture of ``restored``; both (N, 3, R, R) in [-1, 1], R at least 11.
 
-    ``distances``: those of the optional scores that are to be measured.
+    ``distances``: those of the optional scores that are to be measured.  Few pictures are compared
+    at a time, so that memory does not grow with their number.
     """
+    count = max(1, _CHUNK_PIXELS // (restored.shape[-2] * restored.shape[-1]))
+    return [
+        scores
+        for chunk in zip(restored.split(count), target.split(count), strict=True)
+        for scores in _score_chunk(*chunk, distances or {})
+    ]
+
+
+def _score_chunk(
+    restored: Tensor, target: Tensor, distances: Mapping[str, Distance]
+) -> list[Scores]:
     a, b = to_levels(restored), to_levels(target)
     psnr = peak_signal_noise_ratio(a, b, data_range=255.0, reduction="none", dim=(1, 2, 3))
-    ssim = structural_similarity_index_measure(a, b, data_range=255.0, reduction="none")
-    assert isinstance(ssim, Tensor)
     sharpness = _laplacian_variance(a) / _laplacian_variance(b).clamp(min=1e-6)
-    always = zip(psnr.tolist(), ssim.view(-1).tolist(), sharpness.tolist(), strict=True)
+    always = zip(psnr.tolist(), _ssim(a, b).tolist(), sharpness.tolist(), strict=True)
     a, b = a / 127.5 - 1, b / 127.5 - 1
-    others = {name: distance(a, b) for name, distance in (distances or {}).items()}
+    others = {name: distance(a, b) for name, distance in distances.items()}
     return [
         Scores(db, similarity, variance, **other)
         for (db, similarity, variance), other in zip(always, _rows(others, len(a)), strict=True)
     ]
+
+
+def _ssim(a: Tensor, b: Tensor) -> Tensor:
+    """Of levels, (N, C, R, R) -> (N,): the mean over channels, compared one at a time."""
+    channels = []
+    for x, y in zip(a.split(1, dim=1), b.split(1, dim=1), strict=True):
+        ssim = structural_similarity_index_measure(x, y, data_range=255.0, reduction="none")
+        assert isinstance(ssim, Tensor)
+        channels.append(ssim.view(-1))
+    return torch.stack(channels).mean(dim=0)
 
 
 def look_at_each(pictures: Tensor, measures: Mapping[str, Measure]) -> list[Appearance]:

@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 import torch
 
+from model import metrics
 from model.metrics import (
     Appearance,
     Scores,
@@ -117,3 +118,35 @@ def test_a_broken_restoration_is_not_left_out(pictures):
     broken = pictures.clone()
     broken[0] = math.nan
     assert math.isnan(score(broken, pictures).psnr)
+
+
+def test_scores_do_not_depend_on_how_many_are_compared_at_once(faces, pictures, monkeypatch):
+    seen = []
+
+    def distance(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
+        seen.append(len(a))
+        return (a - b).abs().mean(dim=(1, 2, 3))
+
+    soft = blurred(faces, 1)
+    whole = score_each(soft, pictures, {"perceptual": distance})
+    monkeypatch.setattr(metrics, "_CHUNK_PIXELS", 4 * 64 * 64)
+    parts = score_each(soft, pictures, {"perceptual": distance})
+    assert seen == [6, 4, 2]
+    for part, each in zip(parts, whole, strict=True):
+        assert part.as_dict() == pytest.approx(each.as_dict(), rel=1e-5)
+
+
+@pytest.mark.parametrize(("count", "size"), [(9, 512), (2, 1024), (300, 64)])
+def test_memory_does_not_grow_with_the_number_of_pictures(count, size, monkeypatch):
+    """SSIM takes most of it: 150 bytes for each value."""
+    seen = []
+
+    def ssim(a: torch.Tensor, *_: object, **__: object) -> torch.Tensor:
+        seen.append(a.numel())
+        return torch.ones(len(a))
+
+    monkeypatch.setattr(metrics, "structural_similarity_index_measure", ssim)
+    flat = torch.zeros(1, 3, size, size).expand(count, -1, -1, -1)
+    assert len(score_each(flat, flat)) == count
+    assert sum(seen) == flat.numel()
+    assert max(seen) <= 2**20
