@@ -55,7 +55,9 @@ def learning_rates(step: int, per_epoch: int, config: TrainConfig) -> tuple[floa
     after = step - content
     lr_d = cosine(after, config.num_epochs * per_epoch, config.lr_d, config.eta_min_d)
     if step < content:
-        lr_g = cosine(step, content, config.content.lr, config.content.lr_min) * _ramp(step, content)
+        lr_g = cosine(step, content, config.content.lr, config.content.lr_min) * _ramp(
+            step, content
+        )
     else:
         joint = config.joint_epochs * per_epoch
         lr_g = cosine(after - warmup, joint, config.lr_g, config.lr_min)
