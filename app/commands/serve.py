@@ -20,7 +20,8 @@ from app.settings import Settings
 
 
 def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    parser = subparsers.add_parser("serve", help="run the HTTP service")
+    # no abbreviations: --api-keys, which is none, would be one of --api-keys-file
+    parser = subparsers.add_parser("serve", help="run the HTTP service", allow_abbrev=False)
     add_settings(parser, Settings.model_fields)
     parser.set_defaults(run=run)
 
