@@ -97,7 +97,9 @@ def test_keys_from_the_environment_may_stand_in_lines() -> None:
     assert Settings(api_keys=f"# two\n{ONE}\n{TWO}\n").keys == (ONE, TWO)
 
 
-@pytest.mark.parametrize("text", ["", "\n \n", "# 0123456789abcdef\n  # more\n", "\0" * 16])
+@pytest.mark.parametrize(
+    "text", ["", "\n \n", "# 0123456789abcdef\n  # of nobody any more\n", "\0" * 16]
+)
 def test_a_file_without_keys_is_refused_with_one_line(tmp_path: Path, text: str) -> None:
     """Also where there are others: whoever names a file means its keys."""
     path = tmp_path / "keys"
