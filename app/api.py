@@ -10,7 +10,7 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Form, UploadFile
 from opentelemetry import trace
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
-from pydantic import ConfigDict, Field
+from pydantic import BeforeValidator, ConfigDict, Field
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
@@ -24,7 +24,7 @@ from app.answers import (
     TimingsModel,
 )
 from app.errors import TooLarge
-from app.middleware import ENHANCE
+from app.gate import GatedRoute
 from app.openapi import (
     ENHANCED_HEADERS,
     NO_KEY,
@@ -35,10 +35,13 @@ from app.openapi import (
     answers_with_problems,
 )
 from app.options import EnhanceOptions
+from app.paths import ENHANCE
 from app.pipeline import Enhanced, Timings
 from app.service import Service, Status
+from app.text import ascii_printable
 
 router = APIRouter(generate_unique_id_function=lambda route: route.name)
+gated = APIRouter(route_class=GatedRoute, generate_unique_id_function=lambda route: route.name)
 
 EXPOSED_HEADERS = [
     "Retry-After",
@@ -54,12 +57,21 @@ EXPOSED_HEADERS = [
 _BINARY = {"type": "string", "format": "binary"}
 
 
+def _is_file(value: object) -> object:
+    if isinstance(value, str):
+        raise ValueError(  # noqa: TRY004  (pydantic makes a problem of ValueErrors alone)
+            "This is a field of text; send the picture as a file, with a filename "
+            "(curl: -F file=@photo.jpg)"
+        )
+    return value
+
+
 class EnhanceForm(EnhanceOptions):
     """The multipart form of ``POST /enhance``."""
 
     model_config = ConfigDict(arbitrary_types_allowed=True)
 
-    file: UploadFile = Field(
+    file: Annotated[UploadFile, BeforeValidator(_is_file)] = Field(
         description="JPEG, PNG, WebP, BMP or TIFF; of an animation the first frame",
         json_schema_extra={"format": "binary"},  # generators of clients look for it
     )
@@ -70,7 +82,7 @@ def _service(request: Request) -> Service:
     return service
 
 
-@router.post(
+@gated.post(
     ENHANCE,
     tags=[PHOTOS],
     summary="Restore the faces of a photo",
@@ -99,6 +111,7 @@ async def enhance(
     if len(data) > service.settings.max_upload_bytes:
         raise TooLarge(f"The file is larger than {service.settings.max_upload_mb:g} MB.")
     enhanced = await service.enhance(data, form, request.state.deadline)
+    request.state.faces = len(enhanced.reports)  # for the log
     headers = _headers(enhanced)
     trace.get_current_span().set_attributes(_attributes(enhanced))
     if not wants_json(request.headers.get("accept", "")):
@@ -109,11 +122,13 @@ async def enhance(
 
 def _headers(enhanced: Enhanced) -> dict[str, str]:
     timings = _milliseconds(enhanced.timings)
-    upscaler = {} if enhanced.upscaler is None else {"X-Upscaler": enhanced.upscaler}
+    upscaler = (
+        {} if enhanced.upscaler is None else {"X-Upscaler": ascii_printable(enhanced.upscaler)}
+    )
     return upscaler | {
         "X-Faces-Detected": str(len(enhanced.reports)),
         "X-Faces-Restored": str(sum(report.restored for report in enhanced.reports)),
-        "X-Model": enhanced.model,
+        "X-Model": ascii_printable(enhanced.model),
         "Server-Timing": ", ".join(f"{name};dur={value}" for name, value in timings.items()),
         "Vary": "Accept",
     }

@@ -7,9 +7,17 @@ import asyncio
 import httptools
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
+from app.edge import MAX_HEADERS
+
 HEADERS_S = 10.0
 STALL_S = 30.0
+LAST_REQUEST_S = 1.0
+"""Seconds, when the server ends, for a request that was sent before the client could know."""
 _HEAD_BYTES = 64 * 1024
+_CHUNKS = 250
+"""Of any size; beyond, a body's chunks are to hold more than :data:`_CHUNK_BYTES` on average."""
+_CHUNK_BYTES = 64
+_CHUNK_FRAME = 8  # bytes around one: its size in a few digits, and two ends of lines
 _PIPELINED = 16  # requests that may wait behind the one that is being answered
 
 
@@ -21,8 +29,12 @@ class TimedConnection(HttpToolsProtocol):
     its answer.  While a body comes in, and an answer is made, the gate keeps the time, and bounds
     the body; headers, trailers and what surrounds chunks are bounded here.
 
-    Other protocols are not to be had, and who asks for one (``curl --http2`` does) is answered as
-    if he had not (RFC 9110, 7.8).  The parser would take a body for the other protocol's.
+    Each chunk and each header costs us about a microsecond, and the sender a few bytes: a body in
+    chunks of one byte would cost a thousand times what a plain one does, on the event loop.  So
+    their number is bounded, the chunks' by the bytes they hold.
+
+    Upgrade requests are ignored, as RFC 9110, 7.8 allows (``curl --http2`` sends one).  The parser
+    would take a body for the other protocol's.
     """
 
     _timer: asyncio.TimerHandle | None = None
@@ -31,7 +43,9 @@ class TimedConnection(HttpToolsProtocol):
     _stalled: asyncio.TimerHandle | None = None
     _head_complete = _in_message = False
     _overhead = 0
-    """Bytes that came since the last one of a body."""
+    """Bytes of the current request that belong to no body."""
+    _header_count = _chunk_count = _body_bytes = 0
+    _ending = False
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
@@ -46,7 +60,7 @@ class TimedConnection(HttpToolsProtocol):
             self.send_400_response("Invalid HTTP request received.")
         if self.transport.is_closing():
             return
-        if self._overhead > _HEAD_BYTES:
+        if self._overhead > _HEAD_BYTES + self._body_bytes // _CHUNK_BYTES * _CHUNK_FRAME:
             self.send_400_response("Too many bytes that belong to no body.")
         elif self._answering:  # its task may not have run yet
             self._stop_timer()
@@ -70,25 +84,36 @@ class TimedConnection(HttpToolsProtocol):
     def on_message_begin(self) -> None:
         super().on_message_begin()
         self._in_message, self._head_complete = True, False
+        self._header_count = self._chunk_count = self._body_bytes = 0
 
     def on_header(self, name: bytes, value: bytes) -> None:
+        """Raises ValueError, which the parser reports as its own; so do the others."""
+        self._header_count += 1
+        if self._header_count > MAX_HEADERS:  # trailers, too: they cost as much to parse
+            raise ValueError("too many headers")
         if not self._head_complete:  # trailers are no headers
             super().on_header(name, value)
 
     def on_headers_complete(self) -> None:
-        """Raises ValueError, which the parser reports as its own."""
         if len(self.pipeline) >= _PIPELINED:
             raise ValueError("too many requests at a time")
         if self.parser.get_method() == b"CONNECT":
             raise ValueError("this is no proxy")
         if sum(len(name) + len(value) for name, value in self.headers) > _HEAD_BYTES:
             raise ValueError("the headers are too long")
-        self._overhead, self._head_complete = 0, True
+        self._head_complete = True
         if not self.parser.should_upgrade():
             super().on_headers_complete()
+            self.cycle.keep_alive &= not self._ending
+
+    def on_chunk_header(self) -> None:
+        self._chunk_count += 1
+        if self._chunk_count > _CHUNKS + self._body_bytes // _CHUNK_BYTES:
+            raise ValueError("too many chunks")
 
     def on_body(self, body: bytes) -> None:
-        self._overhead = 0
+        self._overhead = max(0, self._overhead - len(body))  # 0: it came with another request's end
+        self._body_bytes += len(body)
         super().on_body(body)
 
     def on_message_complete(self) -> None:
@@ -97,11 +122,21 @@ class TimedConnection(HttpToolsProtocol):
             super().on_message_complete()
 
     def send_400_response(self, msg: str) -> None:
-        """For what is no HTTP; in the middle of a request there is no place for an answer to it."""
-        if self._answering:
+        """For what is no HTTP; within an answer, or before another's, there is no place for it."""
+        if self._answering and (self.pipeline or self.cycle.response_started):
             self.transport.abort()
         else:
             super().send_400_response(msg)
+
+    def shutdown(self) -> None:
+        """The server ends.  uvicorn would close an idle connection at once, and so reset a request
+        that is on its way.
+        """
+        self._ending = True
+        if self._answering:
+            super().shutdown()
+        elif not self._begun:
+            self._close_after(LAST_REQUEST_S)
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._stop_timer()

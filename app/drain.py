@@ -1,4 +1,8 @@
-"""SIGTERM: first say so on ``/health``, so that the load balancer turns away; close later."""
+"""SIGTERM: first say so on ``/health``, so that the load balancer turns away; close later.
+
+Every answer from then on closes its connection, so that the client makes a new one, elsewhere: who
+still had an open one at the end could lose the request that is on its way when we close it.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +14,29 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
 
+from starlette.datastructures import MutableHeaders
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from app.service import Service, Status
+
 log = logging.getLogger(__name__)
+
+
+class CloseWhileDraining:
+    """Adds ``Connection: close`` to every answer once the service drains or has failed."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        async def send_closing(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                service: Service | None = getattr(scope["app"].state, "service", None)
+                if service and service.status in (Status.DRAINING, Status.FAILED):
+                    MutableHeaders(scope=message)["Connection"] = "close"
+            await send(message)
+
+        await self.app(scope, receive, send_closing if scope["type"] == "http" else send)
 
 
 @contextmanager

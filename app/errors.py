@@ -22,6 +22,14 @@ class ServiceError(Exception):
         return {}
 
 
+class InvalidHead(ServiceError):
+    """A path or headers that no honest client sends."""
+
+    status = 400
+    title = "Invalid request head"
+    slug = "invalid-head"
+
+
 class InvalidForm(ServiceError):
     status = 400
     title = "Not a multipart form"

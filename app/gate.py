@@ -5,20 +5,34 @@ from __future__ import annotations
 import asyncio
 import math
 
-from starlette.datastructures import Headers
+from fastapi.routing import APIRoute
+from starlette.datastructures import Headers, QueryParams
 from starlette.requests import ClientDisconnect, Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app.admission import Visit
-from app.body import check_form, check_length, read_form
+from app.body import check_form, check_length, pieces, read_form
 from app.deadline import Deadline
 from app.errors import InvalidRequest, ServiceError
-from app.middleware import ENHANCE
 from app.problems import problem_response
 from app.service import Service
+from app.settings import Settings
+from app.text import printable
 
 _TAKING_S = 120.0  # for a client to receive its answer
 _SLICE = 256 * 1024  # bytes of an answer that are handed on at a time
+
+
+class GatedRoute(APIRoute):
+    """A route behind the gate: whatever path the router has matched, there is no way around it."""
+
+    async def handle(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["method"] not in (self.methods or ()):
+            await super().handle(scope, receive, send)  # 405
+            return
+        settings: Settings = scope["app"].state.service.settings
+        gate = Gate(super().handle, settings.max_body_bytes, settings.request_timeout_s)
+        await gate(scope, receive, send)
 
 
 class Gate:
@@ -36,9 +50,6 @@ class Gate:
         self.timeout_s = timeout_s
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http" or (scope["method"], scope["path"]) != ("POST", ENHANCE):
-            await self.app(scope, receive, send)
-            return
         answer = _Answer(send)
         try:
             await self._admit(scope, receive, answer)
@@ -52,6 +63,7 @@ class Gate:
         headers = Headers(scope=scope)
         deadline = Deadline(_timeout(headers, self.timeout_s))
         service.serving()
+        _check_query(scope)
         boundary = check_form(headers)
         declared = int(headers.get("content-length", 0))
         check_length(declared, self.max_body)
@@ -115,14 +127,21 @@ async def _while_wanted(
 ) -> None:
     """Run the application on a body; cancel it when the client goes before its answer begins.
 
-    The body is taken out of ``bodies``, so that it is not kept while it is worked on.  Raises
-    ClientDisconnect when the client goes.
+    The body is taken out of ``bodies``, so that it is not kept while it is worked on.  It is handed
+    on in pieces, between which the event loop turns to others: a form can be made such that parsing
+    it takes seconds.  Raises ClientDisconnect when the client goes.
     """
     gone = asyncio.Event()
+    body = pieces(bodies.pop())
+    ended = False
 
     async def receive_again() -> Message:
-        if bodies:
-            return {"type": "http.request", "body": bodies.pop(), "more_body": False}
+        nonlocal ended
+        if not ended:
+            piece = next(body, None)
+            ended = piece is None
+            await asyncio.sleep(0)
+            return {"type": "http.request", "body": piece or b"", "more_body": not ended}
         await gone.wait()
         return {"type": "http.disconnect"}
 
@@ -146,6 +165,16 @@ async def _while_wanted(
         raise
     finally:
         watching.cancel()
+
+
+def _check_query(scope: Scope) -> None:
+    """Raises InvalidRequest when somebody means options by a query string."""
+    names = list(QueryParams(scope["query_string"]))
+    if names:
+        first = printable(names[0][:40])
+        raise InvalidRequest(
+            f"Options are fields of the form, beside the file; the query string has {first!r}."
+        )
 
 
 def _timeout(headers: Headers, most: float) -> float:

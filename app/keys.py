@@ -10,16 +10,17 @@ from starlette.requests import Request
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from app.errors import Unauthorized
-from app.middleware import is_probe
 from app.page import is_page
+from app.paths import is_docs, is_probe, route_path
 from app.problems import problem_response
 
 
 class ApiKeys:
     """Refuses requests without one of the keys, before the body is read.
 
-    A key comes as ``X-API-Key`` or ``Authorization: Bearer``.  Probes are exempt, and so is
-    the demo page: it holds nothing secret, and a browser has no key before a page has asked for it.
+    A key comes as ``X-API-Key`` or ``Authorization: Bearer``.  Probes are exempt, and so are the
+    demo page and the documentation: they hold nothing secret, and a browser has no key before a
+    page has asked for it.  What the two call needs one.
     """
 
     def __init__(self, app: ASGIApp, keys: Sequence[str]) -> None:
@@ -27,7 +28,7 @@ class ApiKeys:
         self.keys = [key.encode() for key in keys]
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http" or _is_open(scope["path"]) or self._knows(scope):
+        if scope["type"] != "http" or _is_open(route_path(scope)) or self._knows(scope):
             await self.app(scope, receive, send)
             return
         error = Unauthorized("Send an API key as X-API-Key, or as Authorization: Bearer.")
@@ -45,4 +46,4 @@ class ApiKeys:
 
 
 def _is_open(path: str) -> bool:
-    return is_probe(path) or is_page(path)
+    return is_probe(path) or is_page(path) or is_docs(path)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import threading
 from collections.abc import AsyncIterator, Callable
@@ -12,19 +13,23 @@ from fastapi import FastAPI
 from starlette.formparsers import MultiPartParser
 
 from app import docs_page, openapi, problems
-from app.api import EXPOSED_HEADERS, router
+from app.api import EXPOSED_HEADERS, gated, router
+from app.body import BodyLimit
 from app.cors import Cors
-from app.drain import sigterm_drains
-from app.gate import Gate
+from app.drain import CloseWhileDraining, sigterm_drains
+from app.edge import Edge
 from app.keys import ApiKeys
 from app.linger import CloseUnread
 from app.log import configure_logging
 from app.metrics import Metrics
-from app.middleware import ObserveRequests, RequestId, is_routine
+from app.middleware import ObserveRequests, RequestId
 from app.page.routes import page_router
+from app.paths import OPENAPI, is_routine
 from app.security_headers import SecurityHeaders
 from app.service import Service
 from app.settings import Settings, read_settings
+
+log = logging.getLogger(__name__)
 
 _EXIT_AFTER_S = 1.0
 
@@ -39,6 +44,13 @@ def exit_soon() -> None:
     timer.start()
 
 
+def _say_who_gets_in(settings: Settings) -> None:
+    if settings.keys:
+        log.info("API keys are asked for; %d are known", len(settings.keys))
+    else:
+        log.warning("API keys are not asked for: whoever reaches this address is served")
+
+
 def create_app(settings: Settings, on_failure: Callable[[], None] = exit_soon) -> FastAPI:
     """The application.  Nothing is loaded before it starts up."""
     metrics = Metrics()
@@ -47,6 +59,7 @@ def create_app(settings: Settings, on_failure: Callable[[], None] = exit_soon) -
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         service = Service(settings, metrics, on_failure)
         app.state.service = service
+        _say_who_gets_in(settings)
         service.start()
         with sigterm_drains(settings.drain_s, service.drain):
             yield
@@ -59,6 +72,7 @@ def create_app(settings: Settings, on_failure: Callable[[], None] = exit_soon) -
         openapi_tags=openapi.TAGS,
         version=version("gpen-portrait"),
         lifespan=lifespan,
+        openapi_url=OPENAPI,
         docs_url=None,  # ours
         redoc_url=None,
         redirect_slashes=False,
@@ -66,13 +80,14 @@ def create_app(settings: Settings, on_failure: Callable[[], None] = exit_soon) -
         telemetry={"auto_configure": True, "exclude": is_routine},
     )
     app.state.metrics = metrics
+    app.include_router(gated)
     app.include_router(router)
     app.include_router(page_router(settings))
     docs_page.install(app)
     openapi.install(app, needs_key=bool(settings.keys))
     problems.install(app)
     MultiPartParser.spool_max_size = 0  # in memory, whatever the size: the gate bounds it
-    app.add_middleware(Gate, max_body=settings.max_body_bytes, timeout_s=settings.request_timeout_s)
+    app.add_middleware(BodyLimit, limit=settings.max_body_bytes)
     if settings.keys:
         app.add_middleware(ApiKeys, keys=settings.keys)
     app.add_middleware(problems.BugsAsProblems)
@@ -84,9 +99,11 @@ def create_app(settings: Settings, on_failure: Callable[[], None] = exit_soon) -
             allow_headers=["Authorization", "X-API-Key", "X-Request-ID", "X-Request-Timeout"],
             expose_headers=EXPOSED_HEADERS,
         )
+    app.add_middleware(Edge)
     app.add_middleware(SecurityHeaders)
     app.add_middleware(ObserveRequests, metrics=metrics)
     app.add_middleware(RequestId)
+    app.add_middleware(CloseWhileDraining)
     app.add_middleware(CloseUnread)  # outermost
     return app
 

@@ -6,24 +6,27 @@ import logging
 import re
 import time
 import uuid
-from collections.abc import MutableMapping
 from typing import Any
 
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from app.log import request_id as current_request_id
 from app.metrics import Metrics
+from app.paths import ENHANCE, is_routine, route_path
 
 log = logging.getLogger(__name__)
 
-ENHANCE = "/enhance"
 _UNKNOWN = "unknown"  # for paths that are no routes: theirs are without number
 _CLIENT_GONE = 499
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,128}")
 
 
 class RequestId:
-    """Gives every request an id, the caller's own if it is harmless, and returns it."""
+    """Gives every request an id, the caller's own if it is harmless, and returns it.
+
+    What is logged on behalf of the request carries it, too (:data:`app.log.request_id`).
+    """
 
     def __init__(self, app: ASGIApp) -> None:
         self.app = app
@@ -35,6 +38,7 @@ class RequestId:
         given = Headers(scope=scope).get("x-request-id", "")
         request_id = given if _REQUEST_ID.fullmatch(given) else uuid.uuid4().hex
         scope.setdefault("state", {})["request_id"] = request_id
+        current_request_id.set(request_id)
 
         async def send_with_id(message: Message) -> None:
             if message["type"] == "http.response.start":
@@ -48,8 +52,8 @@ class ObserveRequests:
     """Counts, times and logs every request, by route and status.
 
     The log has a line a request, at debug for probes and scrapes; nothing of it is the caller's own
-    but the id, which :class:`RequestId` has checked.  A client that goes away before its answer is
-    a 499, as nginx has it.
+    but the id, which :class:`RequestId` has checked.  In JSON its numbers are fields of their own.
+    A client that goes away before its answer is a 499, as nginx has it.
     """
 
     def __init__(self, app: ASGIApp, metrics: Metrics) -> None:
@@ -60,6 +64,7 @@ class ObserveRequests:
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
+        path, routine = route_path(scope), is_routine(scope)
         start, status = time.perf_counter(), _CLIENT_GONE
         end: float | None = None
 
@@ -77,32 +82,32 @@ class ObserveRequests:
             status = 500 if status == _CLIENT_GONE else status  # what the server says then
             raise
         finally:
-            self._note(scope, status, (end or time.perf_counter()) - start)
+            route = getattr(scope.get("route"), "path", None) or _route(path)
+            level = logging.DEBUG if routine else logging.INFO
+            self._note(scope["state"], route, status, (end or time.perf_counter()) - start, level)
 
-    def _note(self, scope: Scope, status: int, seconds: float) -> None:
-        route = getattr(scope.get("route"), "path", None) or _route(scope["path"])
-        state = scope["state"]
-        problem = state.get("problem")
+    def _note(
+        self, state: dict[str, Any], route: str, status: int, seconds: float, level: int
+    ) -> None:
+        """``state`` is the request's: what problem it had, and how many faces its photo."""
+        problem, faces = state.get("problem"), state.get("faces")
         self.metrics.observe_request(route, status, seconds, problem)
+        fields = {
+            "route": route,
+            "status": status,
+            "milliseconds": round(seconds * 1000, 1),
+            "reason": problem,
+            "faces": faces,
+        }
         log.log(
-            logging.DEBUG if is_routine(scope) else logging.INFO,
-            "%s %d%s %.0f ms, request %s",
+            level,
+            "%s %d%s %.0f ms",
             route,
             status,
             f" {problem}" if problem else "",
             seconds * 1000,
-            state["request_id"],
+            extra={name: value for name, value in fields.items() if value is not None},
         )
-
-
-def is_probe(path: str) -> bool:
-    """Whether this is ``/health`` or below it."""
-    return path == "/health" or path.startswith("/health/")
-
-
-def is_routine(scope: MutableMapping[str, Any]) -> bool:
-    """Probes and scrapes, of which there are many and none is of interest."""
-    return is_probe(scope["path"]) or scope["path"] == "/metrics"
 
 
 def _route(path: str) -> str:

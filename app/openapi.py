@@ -12,6 +12,7 @@ from app.errors import (
     BrokenPicture,
     DeadlineExceeded,
     InvalidForm,
+    InvalidHead,
     InvalidRequest,
     MemoryFull,
     NoFace,
@@ -34,7 +35,8 @@ Send a photo to `POST /enhance`; it comes back with its faces restored, as a pic
 `Accept: application/json`, as an object that also says where the faces are.
 
 Every error is `application/problem+json` (RFC 9457) with the request's id. Where API keys are set,
-all requests but probes need one, as `X-API-Key` or as `Authorization: Bearer`.
+all requests but probes and this documentation need one, as `X-API-Key` or as
+`Authorization: Bearer`: give it under "Authorize".
 """
 
 PHOTOS, OPERATIONS = "photos", "operations"
@@ -74,11 +76,12 @@ _SECURITY_SCHEMES = {
 }
 
 _DESCRIPTIONS = {
-    400: "No multipart form, or a broken one",
+    400: "No multipart form, a broken one, or one in another charset than UTF-8; too many headers",
     401: "Wrong or missing API key, where keys are set",
     413: "Too many bytes, or too many pixels in or out",
     415: "Not a picture this service reads",
-    422: "No file, an option out of range, a broken picture, or no face with require_face",
+    422: "No file, an option out of range or in the query string, a broken picture, or no face "
+    "with require_face",
     500: "A bug",
     503: "Starting, stopping or full",
     504: "The deadline passed",
@@ -86,6 +89,7 @@ _DESCRIPTIONS = {
 
 _DETAILS: dict[type[ServiceError], str] = {
     InvalidForm: "Send a multipart/form-data body with the picture as 'file'.",
+    InvalidHead: "The request has more than 100 headers.",
     Unauthorized: "Send an API key as X-API-Key, or as Authorization: Bearer.",
     TooLarge: "The picture has 12000x9000 pixels; the limit with these options is 40000000",
     UnsupportedPicture: "The file is not a JPEG, PNG, WebP, BMP or TIFF picture.",
@@ -119,7 +123,9 @@ ENHANCED_HEADERS = {
     **REQUEST_ID,
     "X-Faces-Detected": _header("faces found", 1, type="integer", minimum=0),
     "X-Faces-Restored": _header("faces restored", 1, type="integer", minimum=0),
-    "X-Model": _header("name of the generator", "gpen-starter-256"),
+    "X-Model": _header(
+        "name of the generator, letters beyond ASCII escaped as in Python", "gpen-starter-256"
+    ),
     "X-Upscaler": _header("what enlarged the photo; absent with upscale 1", "bicubic")
     | {"required": False},
     "Server-Timing": _header("the stages, in milliseconds", "decode;dur=21.4, detect;dur=48.2"),

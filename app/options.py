@@ -12,7 +12,7 @@ OutputFormat = Literal["same", "png", "jpeg", "webp"]
 
 def _number(value: object) -> object:
     """Forms and command lines carry text, which pydantic does not take for a literal number."""
-    return int(value) if isinstance(value, str) and value.isdecimal() else value
+    return int(value) if isinstance(value, str) and value in ("1", "2", "4") else value
 
 
 Scale = Annotated[Literal[1, 2, 4], BeforeValidator(_number)]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from http import HTTPStatus
 from typing import cast
 
@@ -15,11 +15,13 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from app.errors import InvalidForm, InvalidRequest, ServiceError
+from app.errors import InvalidForm, InvalidRequest, ServiceError, TooLarge
+from app.text import printable
 
 log = logging.getLogger(__name__)
 
 MEDIA_TYPE = "application/problem+json"
+_NAME = 60  # characters of a field's name: it is the client's
 
 
 class Problem(BaseModel):
@@ -50,17 +52,28 @@ async def _on_service_error(request: Request, error: Exception) -> Response:
 async def _on_validation_error(request: Request, error: Exception) -> Response:
     """A field of the form."""
     lines = [
-        f"{'.'.join(str(part) for part in item['loc'][1:]) or 'body'}: {item['msg']}"
+        f"{_field(item['loc'][1:])}: {item['msg'].removeprefix('Value error, ')}"
         for item in cast(RequestValidationError, error).errors()
     ]
     return problem_response(request, InvalidRequest("; ".join(lines)))
+
+
+def _field(location: Sequence[str | int]) -> str:
+    return printable(".".join(map(str, location))[:_NAME]) or "body"
 
 
 async def _on_http_exception(request: Request, error: Exception) -> Response:
     """What Starlette and FastAPI raise: 404, 405, a form that cannot be parsed."""
     error = cast(HTTPException, error)
     if error.status_code == HTTPStatus.BAD_REQUEST:
-        return problem_response(request, InvalidForm(str(error.detail)))
+        detail = str(error.detail)
+        if detail.startswith("Part exceeded"):  # a picture without a filename is such a part
+            detail = (
+                "A field of text is longer than 1 MB; a picture is sent as a file, with a filename."
+            )
+        return problem_response(request, InvalidForm(detail))
+    if error.status_code == TooLarge.status:
+        return problem_response(request, TooLarge(str(error.detail)))
     status = HTTPStatus(error.status_code)
     slug = status.phrase.lower().replace(" ", "-")
     return _respond(request, slug, status.phrase, status, str(error.detail), error.headers or {})
@@ -91,7 +104,7 @@ class BugsAsProblems:
         except Exception:
             if started:
                 raise  # the server closes the connection
-            log.exception("request %s failed", scope["state"]["request_id"])
+            log.exception("a bug")
             bug = ServiceError("The service failed on this request.")
             await problem_response(Request(scope), bug)(scope, receive, send)
 

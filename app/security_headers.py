@@ -6,6 +6,7 @@ from starlette.datastructures import MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app.page import is_page
+from app.paths import is_docs_page, route_path
 
 _POLICY = "Content-Security-Policy"
 _HEADERS = {
@@ -45,10 +46,12 @@ class SecurityHeaders:
             await self.app(scope, receive, send)
             return
 
+        path = route_path(scope)
+
         async def send_with_headers(message: Message) -> None:
             if message["type"] == "http.response.start":
                 headers = MutableHeaders(scope=message)
-                for name, value in _headers(scope["path"]).items():
+                for name, value in _headers(path).items():
                     headers.setdefault(name, value)
             await send(message)
 
@@ -58,4 +61,4 @@ class SecurityHeaders:
 def _headers(path: str) -> dict[str, str]:
     if is_page(path):
         return _DEMO
-    return _DOCS if path == "/docs" else _HEADERS
+    return _DOCS if is_docs_page(path) else _HEADERS

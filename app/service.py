@@ -7,7 +7,7 @@ import logging
 import threading
 import time
 from collections.abc import Callable
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from enum import StrEnum
@@ -24,6 +24,7 @@ from app.cores import core_count
 from app.deadline import Deadline
 from app.errors import MemoryFull, NotServing
 from app.load import Loaded, load
+from app.log import ContextPool
 from app.metrics import Metrics
 from app.options import EnhanceOptions
 from app.pace import Pace
@@ -243,9 +244,9 @@ class Service:
             self.metrics.faces.labels(report.reason or "restored").inc()
 
 
-def _pool(name: str) -> ThreadPoolExecutor:
+def _pool(name: str) -> ContextPool:
     """A photo a core: threads of threads would wait for each other, busily."""
-    return ThreadPoolExecutor(core_count(), name, initializer=torch.set_num_threads, initargs=(1,))
+    return ContextPool(core_count(), name, initializer=torch.set_num_threads, initargs=(1,))
 
 
 async def _outlived_by(job: Future[T]) -> T:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import sys
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
@@ -100,7 +101,7 @@ class Settings(BaseSettings):
     )
     api_keys: SecretStr = Field(SecretStr(""), description="keys that get in, comma-separated")
     api_keys_file: Annotated[Path, AfterValidator(_file)] | None = Field(
-        None, description="file of keys, one a line"
+        None, description="file of keys, one a line; lines that begin with # are none"
     )
 
     cors_origins: str = Field(
@@ -142,9 +143,9 @@ class Settings(BaseSettings):
             keys = self.keys
         except OSError as error:
             raise ValueError(f"api_keys_file: {error.strerror}") from error
-        if (self.api_keys.get_secret_value() or self.api_keys_file is not None) and not keys:
-            raise ValueError("API keys are wanted, but none is given: nobody would be kept out")
-        if any(len(key) < _SHORTEST_KEY or not key.isascii() for key in keys):
+        except UnicodeDecodeError as error:
+            raise ValueError("api_keys_file: it is no text in UTF-8") from error
+        if any(len(key) < _SHORTEST_KEY or not _can_be_sent(key) for key in keys):
             raise ValueError(f"an API key has at least {_SHORTEST_KEY} ASCII characters")
         return self
 
@@ -158,13 +159,18 @@ class Settings(BaseSettings):
             self.detection_threshold,
         )
 
-    @property
+    @cached_property
     def keys(self) -> tuple[str, ...]:
-        """Keys from both places; none means that everybody gets in.  Raises OSError."""
-        listed = [key.strip() for key in self.api_keys.get_secret_value().split(",")]
+        """Keys from both places; none means that everybody gets in.
+
+        Read once: a file that is emptied later opens no service.  Raises OSError, ValueError.
+        """
+        keys: tuple[str, ...] = ()
+        if given := self.api_keys.get_secret_value():
+            keys += _keys_in(given.replace(",", "\n"))
         if self.api_keys_file is not None:
-            listed += [line.strip() for line in self.api_keys_file.read_text().splitlines()]
-        return tuple(key for key in listed if key)
+            keys += _keys_in(self.api_keys_file.read_text("utf-8"))
+        return keys
 
     @property
     def allowed_origins(self) -> list[str]:
@@ -189,6 +195,23 @@ class Settings(BaseSettings):
     def max_bytes_in_flight(self) -> int:
         """0: by memory."""
         return int((self.max_mb_in_flight or 0) * 1_000_000)
+
+
+def _keys_in(text: str) -> tuple[str, ...]:
+    """A key a line; blank lines and those that begin with # are none.
+
+    Raises ValueError if there is no key at all.
+    """
+    lines = (line.strip() for line in text.splitlines())
+    keys = tuple(line for line in lines if line and not line.startswith("#"))
+    if not keys:
+        raise ValueError("API keys are wanted, but none is given: nobody would be kept out")
+    return keys
+
+
+def _can_be_sent(key: str) -> bool:
+    """In a header."""
+    return key.isascii() and key.isprintable()
 
 
 def one_line(error: ValidationError) -> str:

@@ -1,8 +1,11 @@
 """SIGTERM, as a supervisor sends it."""
 
 import signal
+import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing, suppress
+from http.client import HTTPConnection, HTTPException
 from pathlib import Path
 
 import httpx2
@@ -43,6 +46,80 @@ def test_drain_under_load(astronaut_png: bytes, tmp_path: Path) -> None:
     assert [future.result() for future in before] == [200] * 8
     assert after
     assert set(after) == {200}
+
+
+def _keep_asking(url: str, end: threading.Event) -> tuple[int, list[str], list[str]]:
+    """Requests on a connection that is kept: answers, what they say of it, and what went wrong.
+
+    Until a new connection is refused, which costs no request.
+    """
+    address = url.removeprefix("http://")
+    answers = 0
+    said: list[str] = []
+    errors: list[str] = []
+    while True:
+        connection = HTTPConnection(address, timeout=30)
+        try:
+            connection.connect()
+        except ConnectionRefusedError:
+            return answers, said, errors
+        with closing(connection):
+            close = False
+            while not close:
+                signalled = end.is_set()
+                try:
+                    connection.request("GET", "/health/live")
+                    answer = connection.getresponse()
+                    answer.read()
+                except (OSError, HTTPException) as error:
+                    errors.append(repr(error))
+                    break
+                answers += answer.status == 200
+                close = answer.getheader("Connection") == "close"
+                if signalled:
+                    said.append(answer.getheader("Connection", "nothing"))
+
+
+def test_clients_that_keep_their_connections_lose_nothing(tmp_path: Path) -> None:
+    settings = {"GPEN_MODEL": "gpen-starter-256", "GPEN_DRAIN_S": "2", "GPEN_LOG_LEVEL": "info"}
+    signalled = threading.Event()
+    with serving(tmp_path / "log", **settings) as server, ThreadPoolExecutor(16) as pool:
+        clients = [pool.submit(_keep_asking, server.url, signalled) for _ in range(16)]
+        time.sleep(1)
+        server.process.send_signal(signal.SIGTERM)
+        while httpx2.get(f"{server.url}/health", timeout=60).status_code == 200:
+            time.sleep(0.01)
+        signalled.set()
+        results = [client.result() for client in clients]
+        assert server.process.wait(60) == 0
+    assert [error for _, _, errors in results for error in errors] == []
+    assert all(answers > 10 for answers, _, _ in results)
+    assert {header for _, said, _ in results for header in said} == {"close"}
+
+
+def test_a_request_that_crosses_the_end_is_answered(tmp_path: Path) -> None:
+    """On a connection that idles, which the server wants to close."""
+    with serving(tmp_path / "log", GPEN_MODEL="gpen-starter-256", GPEN_DRAIN_S="0") as server:
+        address = server.url.removeprefix("http://")
+        with closing(HTTPConnection(address, timeout=30)) as connection:
+            for _ in range(2):
+                connection.request("GET", "/health/live")
+                answer = connection.getresponse()
+                assert answer.read()
+                assert answer.status == 200
+                if server.process.poll() is None and answer.getheader("Connection") != "close":
+                    server.process.send_signal(signal.SIGTERM)
+                    _wait_until_refused(address)
+        assert answer.getheader("Connection") == "close"
+        assert server.process.wait(30) == 0
+
+
+def _wait_until_refused(address: str) -> None:
+    with suppress(ConnectionRefusedError):
+        while True:
+            with closing(HTTPConnection(address, timeout=30)) as connection:
+                connection.connect()
+            time.sleep(0.01)
 
 
 @pytest.mark.parametrize("signals", [1, 2])

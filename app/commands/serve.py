@@ -12,15 +12,18 @@ import sys
 import threading
 
 import uvicorn
+from uvicorn.config import STARTUP_FAILURE
 
 from app.commands.flags import add_settings, settings_from
 from app.connections import TimedConnection
 from app.log import configure_logging
+from app.server import LosslessServer
 from app.settings import Settings
 
 
 def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    parser = subparsers.add_parser("serve", help="run the HTTP service")
+    # no abbreviations: --api-keys, which is none, would be one of --api-keys-file
+    parser = subparsers.add_parser("serve", help="run the HTTP service", allow_abbrev=False)
     add_settings(parser, Settings.model_fields)
     parser.set_defaults(run=run)
 
@@ -35,18 +38,22 @@ def run(options: argparse.Namespace) -> int:
     _compute_undisturbed()
     # uvicorn raises the signal that ended it once more, for whoever had a handler before
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
-    status = 0
+    config = uvicorn.Config(
+        create_app(settings),
+        host=settings.host,
+        port=settings.port,
+        http=TimedConnection,
+        log_config=None,  # ours
+        access_log=False,  # ours too
+        timeout_keep_alive=math.ceil(settings.keep_alive_s),
+        timeout_graceful_shutdown=math.ceil(settings.request_timeout_s) + 1,
+    )
     try:
-        uvicorn.run(
-            create_app(settings),
-            host=settings.host,
-            port=settings.port,
-            http=TimedConnection,
-            log_config=None,  # ours
-            access_log=False,  # ours too
-            timeout_keep_alive=math.ceil(settings.keep_alive_s),
-            timeout_graceful_shutdown=math.ceil(settings.request_timeout_s) + 1,
-        )
+        server = LosslessServer(config)
+        server.run(sockets=[config.bind_socket()])  # which logs the address
+        status = 0 if server.started else STARTUP_FAILURE
+    except KeyboardInterrupt:  # it has shut down as for SIGTERM
+        status = 0
     except SystemExit as ended:
         status = ended.code if isinstance(ended.code, int) else int(ended.code is not None)
     if any(thread.name == LOADING for thread in threading.enumerate()):

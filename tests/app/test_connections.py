@@ -14,6 +14,7 @@ import pytest
 from app.connections import HEADERS_S
 from tests.app.test_gate import FORM, FORM_START, answer, connect
 from tests.conftest import Server, serving
+from tests.load.framing import KINDS, flooding, liveness
 
 KEEP_ALIVE_S = 3
 SHORT_STALL = "import app.connections; app.connections.STALL_S = 2"
@@ -138,6 +139,48 @@ def test_headers_that_come_at_once_are_bounded(impatient: Server) -> None:
         with socket.create_connection(address(impatient), timeout=10) as connection:
             connection.sendall(REQUEST + b"X-Long: " + b"x" * size + b"\r\n\r\n")
             assert connection.recv(65536).startswith(b"HTTP/1.1 " + status)
+
+
+@pytest.mark.parametrize(
+    ("first", "costly"),
+    [
+        (REQUEST, b"a:\r\n" * 101),
+        (CHUNKED, b"1\r\nx\r\n" * 300),
+        (CHUNKED, b"1;" + b"x" * 100 + b"\r\nx\r\n" * 300),
+        (CHUNKED + b"0\r\n", b"a:b\r\n" * 101),
+    ],
+    ids=["headers", "chunks", "extensions", "trailers"],
+)
+def test_framing_that_costs_more_than_its_bytes_is_refused(
+    impatient: Server, first: bytes, costly: bytes
+) -> None:
+    with socket.create_connection(address(impatient), timeout=10) as connection:
+        connection.sendall(first + costly + b"\r\n")
+        assert connection.recv(65536).startswith(b"HTTP/1.1 400 ")
+
+
+def test_chunks_of_a_usual_size_are_served(impatient: Server) -> None:
+    """Small ones, too, if they hold more than their framing."""
+    body = FORM_START + b"no picture" * 20_000 + b"\r\n--a--\r\n"
+    with socket.create_connection(address(impatient), timeout=10) as connection:
+        connection.sendall(CHUNKED)
+        for start in range(0, len(body), 100):
+            part = body[start : start + 100]
+            connection.sendall(b"%x\r\n%s\r\n" % (len(part), part))
+        connection.sendall(b"0\r\n\r\n")
+        assert connection.recv(65536).startswith(b"HTTP/1.1 415 ")
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("kind", list(KINDS))
+def test_a_probe_is_answered_within_a_second_beside_costly_framing(
+    impatient: Server, kind: str
+) -> None:
+    for connections in (30, 60):
+        with flooding(impatient.url, kind, connections):
+            beside = liveness(impatient.url, 5)
+        assert beside.worst < 1, f"{connections}: {beside}"
+        assert beside.photos > 0
 
 
 def test_requests_that_wait_on_a_connection_are_bounded(impatient: Server) -> None:

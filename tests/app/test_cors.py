@@ -42,6 +42,28 @@ def test_others_may_not() -> None:
     assert "access-control-allow-origin" not in preflight.headers
 
 
+@pytest.mark.parametrize(
+    "wanted",
+    [
+        {"Access-Control-Request-Headers": "x-unknown,x-api-key"},
+        {"Access-Control-Request-Method": "DELETE"},
+    ],
+)
+@pytest.mark.parametrize("origins", ["https://a.example", "*"])
+def test_what_is_not_allowed_is_for_the_browser_to_refuse(
+    origins: str, wanted: dict[str, str]
+) -> None:
+    """As the Fetch standard has it: the answer lists what is allowed, whatever was asked for."""
+    headers = {"Origin": "https://a.example"} | PREFLIGHT | wanted
+    preflight = client(origins).options("/enhance", headers=headers)
+    assert preflight.is_success
+    assert preflight.headers["access-control-allow-origin"] == origins
+    assert preflight.headers["access-control-allow-methods"] == "GET, POST"
+    allowed = preflight.headers["access-control-allow-headers"].lower()
+    assert "x-api-key" in allowed
+    assert "x-unknown" not in allowed
+
+
 def test_a_wildcard_has_no_credentials() -> None:
     answer = client("*").get("/health/live", headers={"Origin": "https://b.example"})
     assert answer.headers["access-control-allow-origin"] == "*"

@@ -26,6 +26,18 @@ def test_everything_that_the_page_loads_is_served_from_here() -> None:
         assert asset.headers["x-content-type-options"] == "nosniff"
 
 
+def test_it_opens_without_a_key_and_its_calls_ask_for_one() -> None:
+    client = TestClient(create_app(Settings(api_keys="0123456789abcdef")))
+    for path in ("/docs", "/docs/start.js", "/docs/assets/swagger-ui.css"):
+        assert client.get(path).status_code == 200
+    description = client.get("/openapi.json").json()
+    schemes = description["components"]["securitySchemes"]
+    assert description["security"] == [{"ApiKey": []}, {"Bearer": []}]
+    assert schemes["ApiKey"]["name"] == "X-API-Key"
+    assert "security" not in description["paths"]["/enhance"]["post"]  # so that of all holds
+    assert_problem(client.post("/enhance"), 401)
+
+
 def test_the_script_shows_our_description() -> None:
     client = TestClient(create_app(Settings()))
     (url,) = re.findall(r'url: "([^"]+)"', client.get("/docs/start.js").text)

@@ -1,6 +1,7 @@
 """API keys: who gets in, and that nobody else's body is read."""
 
 import asyncio
+import re
 from pathlib import Path
 from typing import Any
 
@@ -9,8 +10,11 @@ from fastapi import FastAPI
 from pydantic import ValidationError
 from starlette.testclient import TestClient
 
+from app.cli import main
+from app.load import Loaded
 from app.main import create_app
-from app.settings import Settings, one_line
+from app.settings import Settings, one_line, read_settings
+from tests.app.running import running
 
 ONE, TWO = "0123456789abcdef-one", "0123456789abcdef-two"
 
@@ -34,7 +38,7 @@ def app() -> FastAPI:
         {"X-API-Key": "wrong", "Authorization": f"Bearer {ONE}"},
     ],
 )
-@pytest.mark.parametrize("path", ["/enhance", "/docs", "/healthy", "/nowhere"])
+@pytest.mark.parametrize("path", ["/enhance", "/metrics", "/docsy", "/healthy", "/nowhere"])
 def test_without_a_key_nobody_gets_in(app: FastAPI, headers: dict[str, Any], path: str) -> None:
     answer = TestClient(app).post(path, headers=headers)
     assert answer.status_code == 401
@@ -53,7 +57,7 @@ def test_without_a_key_nobody_gets_in(app: FastAPI, headers: dict[str, Any], pat
     ],
 )
 def test_with_a_key_one_does(app: FastAPI, headers: dict[str, str]) -> None:
-    assert TestClient(app).get("/docs", headers=headers).status_code == 200
+    assert TestClient(app).get("/metrics", headers=headers).status_code == 200
     assert TestClient(app).get("/nowhere", headers=headers).status_code == 404
 
 
@@ -81,9 +85,63 @@ def test_the_body_of_a_stranger_is_not_read(app: FastAPI) -> None:
 
 def test_keys_from_a_file(tmp_path: Path) -> None:
     path = tmp_path / "keys"
-    path.write_text(f"{ONE}\n\n  {TWO}  \n")
-    assert Settings(api_keys_file=path).keys == (ONE, TWO)
+    path.write_text(f"# of the first customer, since May\n{ONE}\n\n  {TWO}  \n")
+    settings = Settings(api_keys_file=path)
+    path.write_text("")
+    assert settings.keys == (ONE, TWO)
     assert Settings().keys == ()
+
+
+def test_keys_from_the_environment_may_stand_in_lines() -> None:
+    """As a Secret has them that was made from a file."""
+    assert Settings(api_keys=f"# two\n{ONE}\n{TWO}\n").keys == (ONE, TWO)
+
+
+@pytest.mark.parametrize(
+    "text", ["", "\n \n", "# 0123456789abcdef\n  # of nobody any more\n", "\0" * 16]
+)
+def test_a_file_without_keys_is_refused_with_one_line(tmp_path: Path, text: str) -> None:
+    """Also where there are others: whoever names a file means its keys."""
+    path = tmp_path / "keys"
+    path.write_text(text)
+    for others in ("", ONE):
+        with pytest.raises(SystemExit) as ended:
+            read_settings(api_keys_file=path, api_keys=others)
+        assert re.fullmatch("error: .*API key.*", str(ended.value))
+
+
+def test_a_file_that_is_no_text_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "keys"
+    path.write_bytes(b"\xff" * 20)
+    with pytest.raises(SystemExit, match="api_keys_file: it is no text in UTF-8"):
+        read_settings(api_keys_file=path)
+
+
+def test_no_flag_shows_keys(capsys: pytest.CaptureFixture[str]) -> None:
+    for flag in (["--api-keys", ONE], [f"--api-keys={ONE}"], ["--api-key", ONE]):
+        with pytest.raises(SystemExit) as ended:
+            main(["serve", *flag])
+        assert ended.value.code == 2
+    with pytest.raises(SystemExit):
+        main(["serve", "--help"])
+    assert "--api-keys-file" in (told := capsys.readouterr().out)
+    assert "--api-keys " not in told
+
+
+@pytest.mark.parametrize(
+    ("keys", "told"), [(ONE, "API keys are asked for; 1 "), ("", "not asked for")]
+)
+def test_the_log_says_at_the_start_whether_keys_are_asked_for(
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    loaded: Loaded,
+    keys: str,
+    told: str,
+) -> None:
+    caplog.set_level("INFO", "app")
+    with running(monkeypatch, lambda _: loaded, api_keys=keys):
+        assert told in caplog.text
+    assert ONE not in caplog.text
 
 
 @pytest.mark.parametrize(
