@@ -1,88 +1,111 @@
-"""Augmentation of high-quality faces: pose, background and colour.
+"""Augmentation of high-quality faces, before they are degraded: both halves of a pair agree.
 
-The bundled data are a few hundred similar portraits; the world is not.  What is drawn here is
-applied before degradation, so that both halves of a pair agree.
+What comes out is shown to the discriminator as real, and so it has to be: the pose never reaches
+beyond the picture, no pixel is enlarged that need not be, and no colour is clipped.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
+from typing import Literal
 
 import cv2
 import numpy as np
 
-from model.degradation import FloatImage
-from model.degradation.operations import LUMA, mix_channels
+from model.crops import Matrix, Picture, crop_width, sample
+
+AugmentationName = Literal["none", "flip", "strong"]
+Augmentation = Callable[[Picture, np.random.Generator], Picture]
+"""From a picture of a face to what the network is to restore."""
+
+_GREY_PROBABILITY = 0.2
+"""As published."""
+_ANGLE = np.deg2rad(6)
+_STRETCH = 0.02
+"""Standard deviations, of the rotation and of the logarithm of what width and height differ by."""
+_ZOOM = 1.25
+"""At most, in and out."""
+_SHIFT = 0.08
+"""At most, as a share of the crop's width."""
 
 
-def augment(
-    face: FloatImage, read_background: Callable[[], FloatImage], rng: np.random.Generator
-) -> FloatImage:
-    """Vary a face (R, R, 3), RGB in [0, 1].
+def augmentation(name: AugmentationName, size: int, margin: float) -> Augmentation:
+    """``strong`` takes pictures of any size, with their margin; the others, crops of ``size``."""
+    match name:
+        case "none":
+            return leave
+        case "flip":
+            return flip
+        case "strong":
+            return partial(vary, size=size, margin=margin)
 
-    ``read_background`` returns any other picture of that shape, and is called if one is needed.
-    """
+
+def leave(face: Picture, _rng: np.random.Generator) -> Picture:
+    """No augmentation."""
+    return face
+
+
+def flip(face: Picture, rng: np.random.Generator) -> Picture:
+    """As published: mirrored half of the time, and grey now and then."""
     if rng.random() < 0.5:
-        face = face[:, ::-1]
-    if rng.random() < 0.35:
-        face = replace_background(face, read_background(), rng)
-    face = vary_pose(face, rng)
-    face = vary_colour(face, rng)
-    return np.ascontiguousarray(face)
+        face = np.asarray(cv2.flip(face, 1), dtype=np.uint8)
+    return _grey(face) if rng.random() < _GREY_PROBABILITY else face
 
 
-def vary_pose(face: FloatImage, rng: np.random.Generator) -> FloatImage:
-    """Rotate (sigma 6 degrees), scale (0.8 to 1.3), shift (5%) and stretch (4%) the face."""
-    size = face.shape[0]
-    angle = np.deg2rad(rng.normal(0, 6))
-    scale = np.exp(rng.uniform(np.log(0.8), np.log(1.3)))
-    stretch = np.exp(rng.normal(0, 0.04))
-    cos, sin = np.cos(angle) * scale, np.sin(angle) * scale
-    linear = np.array([[cos * stretch, -sin], [sin * stretch, cos]])
-    centre = np.full(2, (size - 1) / 2)
-    shift = centre - linear @ centre + rng.normal(0, 0.05, 2) * size
-    matrix = np.column_stack([linear, shift])
-    return cv2.warpAffine(
-        face, matrix, (size, size), flags=cv2.INTER_CUBIC, borderMode=cv2.BORDER_REFLECT_101
-    ).clip(0, 1)
+def vary(picture: Picture, rng: np.random.Generator, *, size: int, margin: float) -> Picture:
+    """Another pose and other colours: (size, size, 3), of a picture whose crop has this margin."""
+    window = draw_window(picture.shape[0], size, margin, rng)
+    return vary_colour(sample(picture, window, size), rng)
 
 
-def replace_background(
-    face: FloatImage, background: FloatImage, rng: np.random.Generator
-) -> FloatImage:
-    """Keep a soft ellipse around head and neck; the rest becomes another picture, or a gradient."""
-    size = face.shape[0]
-    if rng.random() < 0.6:
-        zoom = rng.uniform(1, 3)
-        matrix = cv2.getRotationMatrix2D((size / 2, size / 2), rng.uniform(0, 360), zoom)
-        matrix[:, 2] += rng.uniform(-0.5, 0.5, 2) * size * (zoom - 1)
-        filling = cv2.warpAffine(
-            background, matrix, (size, size), borderMode=cv2.BORDER_REFLECT_101
-        )
-        if rng.random() < 0.5:
-            filling = cv2.GaussianBlur(filling, (0, 0), rng.uniform(0.5, 12))
-    else:
-        corners = rng.random((2, 2, 3), dtype=np.float32)
-        filling = cv2.resize(corners, (size, size), interpolation=cv2.INTER_LINEAR)
-    y, x = np.mgrid[:size, :size].astype(np.float32) / size - 0.5
-    distance = np.sqrt((x / 0.37) ** 2 + ((y - 0.02) / 0.48) ** 2)
-    softness = rng.uniform(0.05, 0.3)
-    keep = np.clip((1 - distance) / softness + 0.5, 0, 1)[..., None]
-    replaced: FloatImage = keep * face + (1 - keep) * filling
-    return replaced
+def draw_window(width: int, size: int, margin: float, rng: np.random.Generator) -> Matrix:
+    """Where in a picture of ``width`` pixels a face is taken from: mirrored half of the time,
+    rotated, larger or smaller, shifted and stretched a little.
+
+    Leads from the pixels of a face of ``size`` pixels to the picture's.  The window lies inside
+    the picture, and is no narrower than ``size`` if the crop is not.  Without a margin, what fits
+    is mostly a smaller window, where the picture has the pixels for one.
+    """
+    mirrored = rng.random() < 0.5
+    drawn_angle, drawn_stretch = rng.normal(0, _ANGLE), rng.normal(0, _STRETCH)
+    crop = crop_width(width, margin)
+    smallest = max(crop / _ZOOM, min(crop, size))
+    for share in (1, 0.5, 0.25, 0):  # with the last, the crop itself fits
+        angle, stretch = share * drawn_angle, np.exp(share * drawn_stretch)
+        turned = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
+        linear = turned * [stretch, 1 / stretch]
+        reach = np.abs(linear).sum(axis=1)  # of a window of one pixel, to the right and down
+        least, most = smallest * max(stretch, 1 / stretch), width / reach.max()
+        if least <= most:
+            break
+    most = max(least, min(most, crop * _ZOOM))
+    window = np.exp(rng.uniform(np.log(least), np.log(most)))
+    room = np.minimum((width - window * reach) / 2, _SHIFT * crop).clip(0)
+    centre = (width - 1) / 2 + room * rng.uniform(-1, 1, 2)
+    linear = linear * window / size
+    if mirrored:
+        linear[:, 0] *= -1
+    return np.column_stack([linear, centre - linear @ np.full(2, (size - 1) / 2)])
 
 
-def vary_colour(face: FloatImage, rng: np.random.Generator) -> FloatImage:
-    """Exposure, gamma, contrast, white balance, saturation; grey and faded photos now and then."""
-    face = np.clip(face, 0, 1) ** np.float32(np.exp(rng.normal(0, 0.25)))
-    face = (face - 0.5) * np.float32(rng.uniform(0.6, 1.3)) + np.float32(rng.normal(0.5, 0.06))
-    face = face * np.exp(rng.normal(0, 0.07, 3)).astype(np.float32)
-    saturation = np.float32(0 if rng.random() < 0.15 else rng.uniform(0.4, 1.5))
-    grey = mix_channels(face, LUMA)
-    face = grey + saturation * (face - grey)
-    if rng.random() < 0.08:  # sepia and other single tints, as paper ages
-        face = grey * rng.uniform(0.7, 1.1, 3).astype(np.float32)
-    if rng.random() < 0.1:  # faded: blacks are lifted
-        lift = rng.uniform(0.02, 0.25, 3).astype(np.float32)
-        face = lift + (1 - lift) * face
-    return np.clip(face, 0, 1).astype(np.float32)
+def vary_colour(face: Picture, rng: np.random.Generator) -> Picture:
+    """Other exposure, contrast, white balance and saturation; grey as often as ``flip``.
+
+    Black stays black and white white, and what lies between stays between them.
+    """
+    exponents = np.exp(rng.normal(0, 0.12) + rng.normal(0, 0.04, 3))
+    contrast, saturation = rng.uniform(-0.3, 0.3), rng.uniform(0.6, 1)
+    grey = rng.random() < _GREY_PROBABILITY
+    levels = np.linspace(0, 1, 256)[:, None] ** exponents
+    levels += contrast * levels * (1 - levels) * (2 * levels - 1)
+    face = np.asarray(cv2.LUT(face, np.rint(levels * 255).astype(np.uint8)[None]), dtype=np.uint8)
+    if grey:
+        return _grey(face)
+    mixed = cv2.addWeighted(face, saturation, _grey(face), 1 - saturation, 0)
+    return np.asarray(mixed, dtype=np.uint8)
+
+
+def _grey(face: Picture) -> Picture:
+    luma = cv2.cvtColor(face, cv2.COLOR_RGB2GRAY)
+    return np.asarray(cv2.cvtColor(luma, cv2.COLOR_GRAY2RGB), dtype=np.uint8)

@@ -18,7 +18,8 @@ from pydantic import (
     model_validator,
 )
 
-from model.degradation import RecipeName
+from model.augmentation import AugmentationName
+from model.degradation import PUBLISHED, Ranges, RecipeName
 from model.generator_losses import LossConfig
 from model.networks import Architecture
 from model.networks.layers import check_size
@@ -53,10 +54,20 @@ class NetworkConfig(Section):
 class DataConfig(Section):
     folder: Path | None = None
     """Aligned square faces, searched recursively; ``--data`` overrides it."""
+    folders: dict[Path, PositiveFloat] = {}  # noqa: RUF012
+    """Which of its folders (or others, by absolute path) are trained on, and how often each of
+    their faces is seen, relative to the faces of the others; empty: all of ``folder``."""
+    margin: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    """Of real picture on each side of the crop, as a share of the crop's width."""
+    augmentation: AugmentationName = "flip"
+    """``flip``: mirrored half of the time, and grey with probability 0.2, as published;
+    ``strong``: other poses and colours as well."""
     holdout: Path | None = None
     """Faces not to train on but to validate on: one path a line, relative to the list's folder."""
     recipes: Annotated[dict[RecipeName, PositiveFloat], Field(min_length=1)] = {"gpen": 1.0}  # noqa: RUF012
     """Degradation recipes and how often each is used, relative to the others."""
+    ranges: Ranges = PUBLISHED
+    """Of the recipes in training; validation and evaluation keep to the published ones."""
     workers: NonNegativeInt = 2
     """Processes that make pairs, for each process that trains; 0 makes them in its own."""
 
@@ -64,7 +75,7 @@ class DataConfig(Section):
 class ContentConfig(Section):
     """The stage before any discriminator; from scratch nothing else makes sense."""
 
-    epochs: NonNegativeInt = 0
+    epochs: NonNegativeFloat = 0
     lr: PositiveFloat = 1e-3
     """1e-3 to 2e-3 suit it."""
     lr_min: PositiveFloat = 1e-4
@@ -112,9 +123,9 @@ class ValidationConfig(Section):
 
 
 class TrainConfig(Section):
-    num_epochs: PositiveInt
-    """Epochs after the content stage, warm-up included."""
-    warmup_epochs: NonNegativeInt = 0
+    num_epochs: PositiveFloat
+    """Epochs after the content stage, warm-up included; fractions are taken to the step."""
+    warmup_epochs: NonNegativeFloat = 0
     """Epochs in which only the discriminator learns."""
     content: ContentConfig = ContentConfig()
     initial: InitialConfig = InitialConfig()
@@ -182,7 +193,7 @@ class TrainConfig(Section):
         return self.gp_lambda
 
     @property
-    def joint_epochs(self) -> int:
+    def joint_epochs(self) -> float:
         """Epochs in which both networks learn."""
         return self.num_epochs - self.warmup_epochs
 
@@ -227,7 +238,7 @@ class TrainConfig(Section):
     def _fits_together(self) -> Self:
         if self.warmup_epochs > self.num_epochs:
             raise ValueError(
-                f"warmup_epochs {self.warmup_epochs} is more than num_epochs {self.num_epochs}"
+                f"warmup_epochs {self.warmup_epochs:g} is more than num_epochs {self.num_epochs:g}"
             )
         _check_rates_fall(lr_g=self.lr_g, lr_min=self.lr_min)
         _check_rates_fall(lr_d=self.lr_d, eta_min_d=self.eta_min_d)

@@ -31,7 +31,7 @@ from torch.nn import functional as F
 from tqdm import tqdm
 
 from model.checkpoints import BUNDLED_DIR, DETECTOR_MOBILENET
-from model.dataset import evaluation_pair, find_faces, split_holdout, to_float, to_tensor
+from model.dataset import evaluation_pair, find_faces, split_holdout, to_tensors
 from model.grid import Levels, make_grid, save_picture
 from model.landmarks import face_found, landmark_error
 from model.metrics import (
@@ -139,20 +139,22 @@ def resize(x: Tensor, size: int) -> Tensor:
     return F.interpolate(x, (size, size), mode="bicubic", align_corners=False).clamp(-1, 1)
 
 
-def degraded_pairs(folder: Path, paths: Iterable[Path]) -> Iterator[Pair]:
+def degraded_pairs(folder: Path, paths: Iterable[Path], margin: float = 0.0) -> Iterator[Pair]:
     """Faces degraded on the fly; those that cannot be used are logged and left out, uncounted."""
     index = 0
     for path in paths:
         try:
-            face = read_face(path, EVALUATION_SIZE)
+            face = read_face(path, EVALUATION_SIZE, margin)
         except ValueError as error:
             log.warning("skipped: %s", error)
             continue
-        yield Pair(str(path.relative_to(folder)), *evaluation_pair(face, index))
+        yield Pair(str(path.relative_to(folder)), *to_tensors(evaluation_pair(face, index)))
         index += 1
 
 
-def given_pairs(low_folder: Path, folder: Path, paths: list[Path]) -> Iterator[Pair]:
+def given_pairs(
+    low_folder: Path, folder: Path, paths: list[Path], margin: float = 0.0
+) -> Iterator[Pair]:
     """Faces of ``folder`` and their degraded halves: the same paths, suffixes aside.
 
     Raises FileNotFoundError where one has no counterpart, ValueError where one cannot be used.
@@ -165,8 +167,8 @@ def given_pairs(low_folder: Path, folder: Path, paths: list[Path]) -> Iterator[P
             raise FileNotFoundError(f"{path} has no counterpart in {low_folder}")
     for path in paths:
         halves = low_paths[path.relative_to(folder).with_suffix("")], path
-        low, high = (to_tensor(to_float(read_face(half, EVALUATION_SIZE))) for half in halves)
-        yield Pair(str(path.relative_to(folder)), low, high)
+        pair = np.stack([read_face(half, EVALUATION_SIZE, margin) for half in halves])
+        yield Pair(str(path.relative_to(folder)), *to_tensors(pair))
 
 
 def evaluate(
@@ -248,12 +250,26 @@ def write_csv(path: Path, evaluation: Evaluation) -> None:
             writer.writerow({"face": name} | measured)
 
 
+def _margin(text: str) -> float:
+    margin = float(text)
+    if not 0 <= margin < 1:
+        raise argparse.ArgumentTypeError(f"{text} is not from 0 to less than 1")
+    return margin
+
+
 def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(prog="python -m model.evaluate", description=__doc__)
     parser.add_argument("--weights", type=Path, required=True)
     parser.add_argument("--hq", type=Path, required=True, help="folder of aligned faces")
     parser.add_argument(
         "--lq", type=Path, help="folder of their degraded halves, under the same names"
+    )
+    parser.add_argument(
+        "--margin",
+        type=_margin,
+        default=0.0,
+        metavar="SHARE",
+        help="of picture around the crop on each side, in crop widths, which is left out",
     )
     parser.add_argument("--holdout", type=Path, help="list of the faces in --hq to look at")
     parser.add_argument("--json", type=Path, help="write the scores here too")
@@ -272,9 +288,9 @@ def main(arguments: list[str] | None = None) -> None:
         else:
             paths = split_holdout(options.hq, options.holdout)[1]
         if options.lq is None:
-            pairs = degraded_pairs(options.hq, paths)
+            pairs = degraded_pairs(options.hq, paths, options.margin)
         else:
-            pairs = given_pairs(options.lq, options.hq, paths)
+            pairs = given_pairs(options.lq, options.hq, paths, options.margin)
         measures = load_measures(
             options.lpips_weights, options.identity_weights, options.fid_weights, device
         )

@@ -50,8 +50,8 @@ def summary(checkpoint: TrainingCheckpoint) -> str:
     recipes = ", ".join(f"{name} {share:g}" for name, share in config.data.recipes.items())
     facts = [
         f"by model.train at {train.img_size} px, from {' and '.join(begun) or 'scratch'}",
-        f"{checkpoint.step} steps of {train.batch_size} faces ({train.content.epochs} content, "
-        f"{train.warmup_epochs} warm-up, {train.joint_epochs} joint epochs of "
+        f"{checkpoint.step} steps of {train.batch_size} faces ({train.content.epochs:g} content, "
+        f"{train.warmup_epochs:g} warm-up, {train.joint_epochs:g} joint epochs of "
         f"{checkpoint.per_epoch} steps planned)",
         f"degradation {recipes}",
     ]

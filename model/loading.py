@@ -11,7 +11,8 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 
 from model.config import Config
-from model.dataset import DegradedFaces, EpochBatches, PairedFaces
+from model.dataset import DegradedFaces, PairedFaces, to_halves
+from model.sampling import EpochBatches
 
 
 @dataclass(frozen=True)
@@ -42,27 +43,24 @@ def load_steps(
     train = config.train
     parts = processes * train.accumulation
     taken = range(process, parts, processes)
-    batches = EpochBatches(
-        len(dataset), train.batch_size, train.seed, start, max(start, stop), parts, taken
-    )
+    sampler = EpochBatches(
+        len(dataset), train.batch_size, train.seed, start, max(start, stop), parts, taken,
+        dataset.weights,
+    )  # fmt: skip
     loader = DataLoader(
         dataset,
-        batch_sampler=batches,
+        batch_sampler=sampler,
         num_workers=config.data.workers,
         worker_init_fn=_prepare_worker,
         pin_memory=device.type == "cuda",
         generator=torch.Generator(),  # else it draws from the one that a resumed run goes on with
     )
-    pairs = iter(loader)
+    batches = iter(loader)
     for _ in range(start, stop):
         yield [
-            Batch(_to_device(low, device), _to_device(high, device), part)
-            for part, (low, high) in zip(taken, pairs, strict=False)
+            Batch(*to_halves(pairs.to(device, non_blocking=True)), part)
+            for part, pairs in zip(taken, batches, strict=False)
         ]
-
-
-def _to_device(x: Tensor, device: torch.device) -> Tensor:
-    return x.to(device, non_blocking=True).contiguous(memory_format=torch.channels_last)
 
 
 def _prepare_worker(_index: int) -> None:

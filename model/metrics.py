@@ -92,7 +92,7 @@ def score_each(
     count = max(1, _CHUNK_PIXELS // (restored.shape[-2] * restored.shape[-1]))
     return [
         scores
-        for chunk in zip(restored.split(count), target.split(count), strict=True)
+        for chunk in zip(torch.split(restored, count), torch.split(target, count), strict=True)
         for scores in _score_chunk(*chunk, distances or {})
     ]
 
@@ -115,7 +115,7 @@ def _score_chunk(
 def _ssim(a: Tensor, b: Tensor) -> Tensor:
     """Of levels, (N, C, R, R) -> (N,): the mean over channels, compared one at a time."""
     channels = []
-    for x, y in zip(a.split(1, dim=1), b.split(1, dim=1), strict=True):
+    for x, y in zip(torch.split(a, 1, dim=1), torch.split(b, 1, dim=1), strict=True):
         ssim = structural_similarity_index_measure(x, y, data_range=255.0, reduction="none")
         assert isinstance(ssim, Tensor)
         channels.append(ssim.view(-1))

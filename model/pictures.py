@@ -8,13 +8,15 @@ from __future__ import annotations
 
 import logging
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import cv2
 import numpy as np
 import torch
 from numpy.typing import NDArray
+
+from model.crops import Picture, centre_crop
 
 log = logging.getLogger(__name__)
 
@@ -37,16 +39,37 @@ def split_holdout(folder: Path, holdout: Path | None) -> tuple[list[Path], list[
     ``holdout`` lists the latter, one path a line, relative to the list's own folder.  Raises
     FileNotFoundError for a listed picture that is not in ``folder``.
     """
-    faces = find_faces(folder)
+    return hold_out(find_faces(folder), holdout)
+
+
+def hold_out(faces: Sequence[Path], holdout: Path | None) -> tuple[list[Path], list[Path]]:
+    """``split_holdout``, of faces that have been found already, in any number of folders."""
     if holdout is None:
-        return faces, []
+        return list(faces), []
     lines = [line.strip() for line in holdout.read_text().splitlines()]
     listed = {(holdout.parent / line).resolve() for line in lines if line}
     held_out = [path for path in faces if path.resolve() in listed]
-    if len(held_out) != len(listed):
-        missing = sorted(listed - {path.resolve() for path in held_out})
-        raise FileNotFoundError(f"{holdout} lists {missing[0]}, which is not in {folder}")
+    missing = sorted(listed - {path.resolve() for path in held_out})
+    if missing:
+        raise FileNotFoundError(f"{holdout} lists {missing[0]}, which is not among the faces")
     return [path for path in faces if path.resolve() not in listed], held_out
+
+
+def find_weighted(folder: Path, weights: Mapping[Path, float]) -> dict[Path, float]:
+    """Pictures under some folders, each with its folder's weight.
+
+    Folders are relative to ``folder``, or absolute; without any, it is all of ``folder``, with
+    weight 1.  Raises FileNotFoundError if one has no pictures, ValueError if they overlap.
+    """
+    if not weights:
+        return dict.fromkeys(find_faces(folder), 1.0)
+    weighted: dict[Path, float] = {}
+    for part, weight in weights.items():
+        faces = find_faces(folder / part)
+        if twice := weighted.keys() & set(faces):
+            raise ValueError(f"{min(twice)} is in {part} and in another folder of data.folders")
+        weighted |= dict.fromkeys(faces, weight)
+    return weighted
 
 
 def holds_pairs(folder: Path) -> bool:
@@ -80,10 +103,10 @@ def _by_name(folder: Path) -> dict[Path, Path]:
     return dict(zip(names, paths, strict=True))
 
 
-def read_face(path: Path, size: int | None = None) -> NDArray[np.uint8]:
-    """Read a square face and resize it (area): (size, size, 3) RGB.  Raises ValueError.
+def read_face(path: Path, size: int | None = None, margin: float = 0.0) -> Picture:
+    """Read a square picture and cut out the face inside its margin: (size, size, 3) RGB.
 
-    Without a size, it keeps its own.
+    Without a size, it is left as it is.  Raises ValueError.
     """
     try:
         # in one go: of a JPEG that breaks off, ``imread`` would return half, and grey
@@ -94,21 +117,22 @@ def read_face(path: Path, size: int | None = None) -> NDArray[np.uint8]:
         raise ValueError(f"{path} cannot be read as a picture")
     if image.shape[0] != image.shape[1]:
         raise ValueError(f"{path} is not square: {image.shape[1]}x{image.shape[0]}")
-    if size is not None and image.shape[0] != size:
-        image = cv2.resize(image, (size, size), interpolation=cv2.INTER_AREA)
-    return np.asarray(image, dtype=np.uint8)
+    picture = np.asarray(image, dtype=np.uint8)
+    return picture if size is None else centre_crop(picture, size, margin)
 
 
-def read_faces(paths: list[Path], size: int) -> NDArray[np.uint8]:
+def read_faces(paths: list[Path], size: int, margin: float = 0.0) -> NDArray[np.uint8]:
     """Read square faces: (N, size, size, 3) RGB.
 
     Pictures that cannot be used are logged and left out; ValueError is raised if none is left.
     """
-    faces: NDArray[np.uint8] = read_groups([(path,) for path in paths], size)[:, 0]
+    faces: NDArray[np.uint8] = read_groups([(path,) for path in paths], size, margin)[:, 0]
     return faces
 
 
-def read_groups(groups: Sequence[tuple[Path, ...]], size: int) -> NDArray[np.uint8]:
+def read_groups(
+    groups: Sequence[tuple[Path, ...]], size: int, margin: float = 0.0
+) -> NDArray[np.uint8]:
     """Read groups of K square faces, such as pairs: (N, K, size, size, 3) RGB.
 
     Groups that cannot be used are logged and left out; ValueError is raised if none is left.
@@ -116,7 +140,7 @@ def read_groups(groups: Sequence[tuple[Path, ...]], size: int) -> NDArray[np.uin
     read = []
     for group in groups:
         try:
-            read.append(np.stack([read_face(path, size) for path in group]))
+            read.append(np.stack([read_face(path, size, margin) for path in group]))
         except ValueError as error:
             log.warning("skipped: %s", error)
     if not read:
@@ -127,13 +151,17 @@ def read_groups(groups: Sequence[tuple[Path, ...]], size: int) -> NDArray[np.uin
 class PictureFiles:
     """Groups of K pictures, such as pairs, read when asked for: each (K, size, size, 3) RGB.
 
+    Without a size, pictures are as large as they are.
+
     In place of a group that cannot be used comes the next one that can; which, depends on the files
     alone.  It is logged the first time, over all processes of a loader.
     """
 
-    def __init__(self, groups: Sequence[tuple[Path, ...]], size: int) -> None:
+    def __init__(
+        self, groups: Sequence[tuple[Path, ...]], size: int | None, margin: float = 0.0
+    ) -> None:
         self._groups = list(groups)
-        self._size = size
+        self._size, self._margin = size, margin
         told = torch.zeros(len(self._groups), dtype=torch.bool)
         self._told = told.share_memory_()  # type: ignore[no-untyped-call]
 
@@ -146,7 +174,8 @@ class PictureFiles:
             raise IndexError(index)
         for place in (*range(index, len(self)), *range(index)):
             try:
-                return np.stack([read_face(path, self._size) for path in self._groups[place]])
+                group = self._groups[place]
+                return np.stack([read_face(path, self._size, self._margin) for path in group])
             except ValueError as error:
                 if not self._told[place]:
                     self._told[place] = True
@@ -157,12 +186,12 @@ class PictureFiles:
 class FaceFiles:
     """Faces read when asked for: each (size, size, 3) RGB, as of ``PictureFiles``."""
 
-    def __init__(self, paths: Sequence[Path], size: int) -> None:
-        self._files = PictureFiles([(path,) for path in paths], size)
+    def __init__(self, paths: Sequence[Path], size: int | None, margin: float = 0.0) -> None:
+        self._files = PictureFiles([(path,) for path in paths], size, margin)
 
     def __len__(self) -> int:
         return len(self._files)
 
-    def __getitem__(self, index: int) -> NDArray[np.uint8]:
-        face: NDArray[np.uint8] = self._files[index][0]
+    def __getitem__(self, index: int) -> Picture:
+        face: Picture = self._files[index][0]
         return face

@@ -20,16 +20,17 @@ class Stage(StrEnum):
     JOINT = "joint"
 
 
-def total_epochs(config: TrainConfig) -> int:
+def total_steps(per_epoch: int, config: TrainConfig) -> int:
     """Of all stages."""
-    return config.content.epochs + config.num_epochs
+    return round((config.content.epochs + config.num_epochs) * per_epoch)
 
 
-def stage_at(epoch: int, config: TrainConfig) -> Stage:
-    """The stage of an epoch (from 0)."""
-    if epoch < config.content.epochs:
+def stage_at(step: int, per_epoch: int, config: TrainConfig) -> Stage:
+    """The stage of a step (from 0)."""
+    content = round(config.content.epochs * per_epoch)
+    if step < content:
         return Stage.CONTENT
-    if epoch < config.content.epochs + config.warmup_epochs:
+    if step < content + round(config.warmup_epochs * per_epoch):
         return Stage.WARMUP
     return Stage.JOINT
 
@@ -50,16 +51,15 @@ def learning_rates(step: int, per_epoch: int, config: TrainConfig) -> tuple[floa
     begins with a linear ramp.  D: one over all epochs after the content stage.  The last step of
     each is at its floor.
     """
-    content = config.content.epochs * per_epoch
-    warmup = config.warmup_epochs * per_epoch
-    after = step - content
-    lr_d = cosine(after, config.num_epochs * per_epoch, config.lr_d, config.eta_min_d)
+    content = round(config.content.epochs * per_epoch)
+    warmup = round(config.warmup_epochs * per_epoch)
+    after, remaining = step - content, total_steps(per_epoch, config) - content
+    lr_d = cosine(after, remaining, config.lr_d, config.eta_min_d)
     if step < content:
-        lr_g = cosine(step, content, config.content.lr, config.content.lr_min) * _ramp(
-            step, content
-        )
+        lr_g = cosine(step, content, config.content.lr, config.content.lr_min)
+        lr_g *= _ramp(step, content)
     else:
-        joint = config.joint_epochs * per_epoch
+        joint = remaining - warmup
         lr_g = cosine(after - warmup, joint, config.lr_g, config.lr_min)
         if not content:
             lr_g *= _ramp(after - warmup, joint)

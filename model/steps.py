@@ -85,7 +85,7 @@ def training_step(state: TrainingState, batches: Sequence[Batch], setup: Setup) 
     Raises NonFiniteGradientError; ``state.step`` is then the step that failed.
     """
     config = setup.config
-    stage = stage_at(state.step // setup.per_epoch, config)
+    stage = stage_at(state.step, setup.per_epoch, config)
     lr_g, lr_d = learning_rates(state.step, setup.per_epoch, config)
     state.optimizer_g.param_groups[0]["lr"] = lr_g
     state.optimizer_d.param_groups[0]["lr"] = lr_d

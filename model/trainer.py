@@ -7,18 +7,16 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-import numpy as np
 import torch
 from tqdm import tqdm
 
 from model.balance import balanced_weights
 from model.config import Config
 from model.config_file import differences
-from model.dataset import batches_per_epoch, open_training_data
+from model.dataset import open_training_data
 from model.generator_losses import Judges
 from model.health import Watch
 from model.loading import load_steps
-from model.metrics import to_levels
 from model.processes import Processes
 from model.records import (
     EndRecord,
@@ -30,7 +28,8 @@ from model.records import (
     mean_report,
 )
 from model.run_folder import RunFolder
-from model.schedule import Stage, stage_at, total_epochs
+from model.sampling import batches_per_epoch
+from model.schedule import Stage, stage_at, total_steps
 from model.state import (
     TrainingCheckpoint,
     TrainingState,
@@ -53,28 +52,25 @@ class Trainer:
     """
 
     def __init__(self, config: Config, output: Path, processes: Processes) -> None:
-        if config.data.folder is None:
-            raise ValueError("no data: give --data or set data.folder")
         train = config.train
         self.config, self.processes = config, processes
         if train.threads is not None:
             torch.set_num_threads(train.threads)
         self.folder = RunFolder(output)
         self.micro_batch = train.micro_batch(processes.count)
-        self.dataset, low, high = open_training_data(
-            config.data.folder, config.data.holdout, train.img_size, config.data.recipes, train.seed
+        self.dataset, validated = open_training_data(
+            config.data, train.img_size, train.seed, validate=processes.first
         )
         self.validator: Validator | None = None
         if processes.first:
-            halves = [to_levels(x).byte().permute(0, 2, 3, 1).numpy() for x in (low, high)]
-            self.validator = Validator(np.stack(halves, axis=1), config, processes.device)
+            self.validator = Validator(validated, config, processes.device)
         if len(self.dataset) < train.batch_size and self.micro_batch < train.batch_size:
             raise ValueError(
                 f"{len(self.dataset)} faces do not fill a batch of {train.batch_size}, "
                 "which processes or accumulation are to share"
             )
         self.per_epoch = batches_per_epoch(len(self.dataset), train.batch_size)
-        self.stop = total_epochs(train) * self.per_epoch
+        self.stop = total_steps(self.per_epoch, train)
         self.state = TrainingState.fresh(config, processes.device)
         generator = self.state.generator
         self.setup = Setup(
@@ -146,7 +142,7 @@ class Trainer:
             except NonFiniteGradientError as error:
                 raise NonFiniteGradientError(self._explain(error, reports)) from error
             progress.set_postfix(reports[-1].shown())
-            epoch_ends = state.step % self.per_epoch == 0
+            epoch_ends = state.step % self.per_epoch == 0 or state.step == self.stop
             if epoch_ends or state.step % train.log_every == 0:
                 self._report(reports, time.monotonic() - started)
                 reports.clear()
@@ -273,7 +269,7 @@ class Trainer:
 
     def _stage(self) -> Stage:
         """Of the step done last."""
-        return stage_at((self.state.step - 1) // self.per_epoch, self.config.train)
+        return stage_at(self.state.step - 1, self.per_epoch, self.config.train)
 
     def _record(self, row: Record) -> None:
         """Write a row to file, curves and log, and what the health rules have to say of it."""
@@ -292,8 +288,9 @@ class Trainer:
         cure = "lower learning rates (--set train.lr_g=…, train.lr_d=…)"
         if train.precision != "fp32":
             cure += f", or train.precision=fp32 instead of {train.precision}"
+        stage = stage_at(self.state.step, self.per_epoch, train)
         return (
-            f"step {self.state.step}, {stage_at(self.state.step // self.per_epoch, train)} stage: "
+            f"step {self.state.step}, {stage} stage: "
             f"{error}{before}. {self.folder.last} is from before: --resume from it, or from an "
             f"earlier file of checkpoints/, with {cure}"
         )

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from model.config import Config, Metric
+from model.dataset import to_halves
 from model.grid import Levels, make_grid
 from model.metrics import Distance, Measure, look_at_each, score_each, summarise
 from model.networks.efficientnet import FeatureDistance, load_features
@@ -82,7 +83,5 @@ class Validator:
     def _chunks(self) -> Iterator[tuple[int, Tensor, Tensor]]:
         """Index of the first face, LQ and HQ, each (n, 3, R, R) in [-1, 1]."""
         for start in range(0, len(self.pairs), self._chunk):
-            levels = torch.from_numpy(self.pairs[start : start + self._chunk]).to(self._device)
-            pictures = levels.permute(1, 0, 4, 2, 3).float() / 127.5 - 1  # (2, n, 3, R, R)
-            low, high = pictures.contiguous()
-            yield start, *(x.contiguous(memory_format=torch.channels_last) for x in (low, high))
+            levels = torch.from_numpy(self.pairs[start : start + self._chunk])
+            yield start, *to_halves(levels.to(self._device))

@@ -18,6 +18,7 @@ from model.degradation.ranges import SETTINGS
 from model.degradation.realesrgan import RealEsrganRecipe
 
 __all__ = [
+    "PUBLISHED",
     "RECIPES",
     "FloatImage",
     "GpenRecipe",
@@ -50,8 +51,9 @@ class Ranges:
         return recipe
 
 
-RECIPES: dict[RecipeName, Recipe] = {name: Ranges().recipe(name) for name in get_args(RecipeName)}
-"""As published, which is what evaluation and validation take."""
+PUBLISHED = Ranges()
+RECIPES: dict[RecipeName, Recipe] = {name: PUBLISHED.recipe(name) for name in get_args(RecipeName)}
+"""With the published ranges, as evaluation and validation take them."""
 
 
 def degrade(image: FloatImage, recipe: Recipe, rng: np.random.Generator) -> FloatImage:

@@ -9,7 +9,7 @@ import skimage.data
 from numpy.typing import NDArray
 
 from model.config import Config
-from model.dataset import evaluation_pairs
+from model.dataset import evaluation_pairs, to_halves
 from model.loading import Batch
 from model.state import TrainingState
 
@@ -75,7 +75,7 @@ def make_config() -> Callable[..., Config]:
 
 @pytest.fixture
 def batch(faces: NDArray[np.uint8]) -> Batch:
-    return Batch(*evaluation_pairs(faces[:3]))
+    return Batch(*to_halves(evaluation_pairs(faces[:3])))
 
 
 @pytest.fixture

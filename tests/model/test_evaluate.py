@@ -13,7 +13,7 @@ import torch
 from torch import nn
 from torchmetrics.image.fid import FrechetInceptionDistance
 
-from model.dataset import evaluation_pairs, find_faces, read_faces
+from model.dataset import evaluation_pairs, find_faces, read_faces, to_halves
 from model.evaluate import (
     Evaluation,
     Measures,
@@ -56,7 +56,7 @@ def identity(tmp_path_factory):
 @pytest.fixture
 def pairs(face_folder):
     """LQ and HQ as they are to be: at 256 px, face i degraded with seed i."""
-    return evaluation_pairs(read_faces(find_faces(face_folder), 256))
+    return to_halves(evaluation_pairs(read_faces(find_faces(face_folder), 256)))
 
 
 @pytest.fixture

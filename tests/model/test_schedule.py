@@ -4,7 +4,7 @@ from itertools import pairwise
 import pytest
 
 from model.config import TrainConfig
-from model.schedule import Stage, cosine, learning_rates, stage_at, total_epochs
+from model.schedule import Stage, cosine, learning_rates, stage_at, total_steps
 
 PER_EPOCH = 100
 
@@ -23,15 +23,21 @@ def config(**changes) -> TrainConfig:
 
 
 def test_stages_follow_each_other():
-    stages = [stage_at(epoch, config()) for epoch in range(total_epochs(config()))]
+    stages = [stage_at(step, 1, config()) for step in range(total_steps(1, config()))]
     assert stages == [Stage.CONTENT] * 5 + [Stage.WARMUP] * 2 + [Stage.JOINT] * 8
 
 
 def test_without_content_stage_and_warm_up():
     plain = config(content={"epochs": 0}, warmup_epochs=0)
-    assert total_epochs(plain) == 10
-    assert {stage_at(epoch, plain) for epoch in range(10)} == {Stage.JOINT}
+    assert total_steps(1, plain) == 10
+    assert {stage_at(step, 1, plain) for step in range(10)} == {Stage.JOINT}
     assert learning_rates(0, PER_EPOCH, plain) == pytest.approx((2e-4 / 50, 4e-4))  # a ramp
+
+
+def test_epochs_may_be_fractions():
+    short = config(content={"epochs": 0.5}, warmup_epochs=0.25, num_epochs=1.5)
+    stages = [stage_at(step, 100, short) for step in range(total_steps(100, short))]
+    assert stages == [Stage.CONTENT] * 50 + [Stage.WARMUP] * 25 + [Stage.JOINT] * 125
 
 
 def test_cosine():
@@ -81,5 +87,5 @@ def test_learning_rates_only_fall_within_a_stage():
 
 def test_a_run_that_is_all_warm_up():
     warmup = config(warmup_epochs=10)
-    assert {stage_at(epoch, warmup) for epoch in range(5, 15)} == {Stage.WARMUP}
+    assert {stage_at(step, 1, warmup) for step in range(5, 15)} == {Stage.WARMUP}
     assert learning_rates(14 * PER_EPOCH, PER_EPOCH, warmup)[0] == 2e-4

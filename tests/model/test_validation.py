@@ -4,8 +4,8 @@ import torch
 from torch import Tensor, nn
 
 from model import validation
-from model.config import Config
-from model.dataset import evaluation_pairs
+from model.config import Config, ValidationConfig
+from model.dataset import evaluation_pairs, to_halves
 from model.metrics import score
 from model.validation import Validation, Validator
 
@@ -23,9 +23,9 @@ def pairs(faces) -> np.ndarray:
 
 
 def configuration(make_config, metric: str) -> Config:
-    return make_config().model_copy(
-        update={"validation": Config.model_fields["validation"].annotation(metric=metric)}
-    )
+    validation = ValidationConfig.model_validate({"metric": metric})
+    config: Config = make_config().model_copy(update={"validation": validation})
+    return config
 
 
 def test_scores_do_not_depend_on_the_chunks(pairs, make_config, monkeypatch):
@@ -45,7 +45,7 @@ def test_scores_do_not_depend_on_the_chunks(pairs, make_config, monkeypatch):
 
 
 def test_degraded_faces_are_scored_as_they_are(pairs, make_config):
-    low, high = validation.to_halves(torch.from_numpy(pairs))
+    low, high = to_halves(pairs)
     scores = Validator(pairs, make_config(), CPU).degraded()
     expected = score(low, high)
     assert scores["psnr"] == pytest.approx(expected.psnr)

@@ -79,7 +79,7 @@ class Steps:
 def take_steps(config: Config, witness: Witness, process: int, processes: int) -> Steps:
     """Five steps, as one of some processes has them."""
     assert config.data.folder is not None
-    dataset = open_training_data(config.data.folder, None, 32, {"gpen": 1.0}, 0).dataset
+    dataset = open_training_data(config.data, 32, 0).dataset
     state = TrainingState.fresh(config)
     setup = Setup(config.train, per_epoch=2, generate=state.generator, team=witness)
     cpu = torch.device("cpu")

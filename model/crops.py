@@ -1,0 +1,56 @@
+"""Square pictures of faces, with real picture around the crop -> what a network of some size sees.
+
+A margin is a share of the crop's width, and lies on each side of it: faces of 400 px with a margin
+of 0.125 have their crop in the middle 320 px.
+"""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+Picture = NDArray[np.uint8]
+"""(H, W, 3) RGB."""
+Matrix = NDArray[np.float64]
+"""(2, 3), an affine map of pixel coordinates (x, y); pixel centres are whole numbers."""
+
+
+def crop_width(width: int, margin: float) -> float:
+    """How many of a picture's ``width`` pixels are the crop's."""
+    return width / (1 + 2 * margin)
+
+
+def centre_crop(picture: Picture, size: int, margin: float = 0.0) -> Picture:
+    """The crop in the middle, to the pixel, resized (area) to (size, size, 3)."""
+    width = picture.shape[0]
+    border = round((width - crop_width(width, margin)) / 2)
+    crop = picture[border : width - border, border : width - border]
+    if crop.shape[0] == size:
+        return np.ascontiguousarray(crop)
+    return np.asarray(cv2.resize(crop, (size, size), interpolation=cv2.INTER_AREA), dtype=np.uint8)
+
+
+def sample(picture: Picture, matrix: Matrix, size: int) -> Picture:
+    """What lies where ``matrix`` leads from the pixels of the result, (size, size, 3).
+
+    Interpolation is cubic.  It would alias where two pixels of the picture or more go into one, so
+    these are averaged first.
+    """
+    reduction = int(np.sqrt(abs(np.linalg.det(matrix[:, :2]))))
+    if reduction > 1:
+        width = round(picture.shape[0] / reduction)
+        share = width / picture.shape[0]
+        picture = np.asarray(
+            cv2.resize(picture, (width, width), interpolation=cv2.INTER_AREA), dtype=np.uint8
+        )
+        offset = (matrix[:, 2] + 0.5) * share - 0.5
+        matrix = np.column_stack([matrix[:, :2] * share, offset])
+    sampled = cv2.warpAffine(
+        picture,
+        matrix,
+        (size, size),
+        flags=cv2.INTER_CUBIC | cv2.WARP_INVERSE_MAP,
+        borderMode=cv2.BORDER_REFLECT_101,  # for the taps of the outermost pixels
+    )
+    return np.asarray(sampled, dtype=np.uint8)
