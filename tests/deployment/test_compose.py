@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterable
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -131,7 +132,9 @@ def test_every_service_is_bounded_hardened_and_watched(services: dict[str, Any])
         assert service["deploy"]["resources"]["limits"]["memory"], name
         assert service["healthcheck"]["test"], name
         tag = service["image"].partition(":")[2]
-        assert name.startswith("gpen") or re.fullmatch(r"v?\d+\.\d+\.\d+(-alpine)?", tag), name
+        assert re.fullmatch(r"v?\d+\.\d+\.\d+(-alpine|-cpu|-gpu)?", tag), name
+        if name.startswith("gpen"):
+            assert tag.startswith(f"{version('gpen-portrait')}-")
 
 
 def test_the_large_uploads_that_nginx_lets_in_have_room(services: dict[str, Any]) -> None:
