@@ -44,7 +44,8 @@ def test_the_manifests_are_valid() -> None:
         ("base/network-policy.yaml", "[Ingress, Egress]", "Ingress", "spec.policyTypes"),
         ("base/kustomization.yaml", "service.yaml", "services.yaml", "there is no services.yaml"),
         ("base/kustomization.yaml", "  - service.yaml\n", "", "service.yaml is not listed"),
-        ("monitoring/autoscaler.yaml", "maxReplicas: 8", "", "'maxReplicas' is a required"),
+        ("monitoring/autoscaler.yaml", "maxReplicas: 10", "", "'maxReplicas' is a required"),
+        ("monitoring/rules.yaml", "expr: up", "expression: up", "expr"),
         ("monitoring/service-monitor.yaml", "interval: 15s", "interval: often", "interval"),
         ("monitoring/service-monitor.yaml", "scrapeTimeout", "scrapeTimeOut", "unknown fields"),
     ],
@@ -217,7 +218,7 @@ def test_the_pod_may_do_next_to_nothing(resources: list[Manifest]) -> None:
 def test_the_autoscaler_reads_metrics_that_there_are() -> None:
     scaler = named(built(KUBERNETES / "monitoring"), "HorizontalPodAutoscaler")["spec"]
     names = {metric["pods"]["metric"]["name"] for metric in scaler["metrics"]}
-    assert "gpen_queue_faces" in names
+    assert names == {"gpen_queue_requests"}  # what grows when there is too much to do
     assert names <= metric_names()
     deployment = named(built(KUBERNETES / "base"), "Deployment")
     target = scaler["scaleTargetRef"]
