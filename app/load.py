@@ -35,7 +35,7 @@ from model.checkpoints import (
     CheckpointError,
     UpscalerFile,
 )
-from model.hub import Resolved, find, resolve
+from model.hub import Resolved, find_safe, resolve
 from model.retinaface import InBfloat16, load_detector
 from model.super_resolution import load_super_resolution
 from model.templates import landmark_template
@@ -187,7 +187,7 @@ def find_detector(settings: Settings, device: torch.device, *, commercial: bool)
     Raises ValueError (CheckpointError, DetectorError).
     """
     for weights in (DETECTOR_RESNET50, DETECTOR_MOBILENET):
-        path = find(weights, settings.weights_dir, settings.cache_dir)
+        path = find_safe(weights, settings.weights_dir, settings.cache_dir)
         if path is not None and (weights.commercial or not commercial):
             log.info("detector from %s", path)
             detector = load_detector(path).to(device)
@@ -206,7 +206,7 @@ def find_upscalers(
     """
     paths: dict[UpscalerFile, Path] = {}
     for weights in UPSCALERS:
-        path = find(weights, settings.weights_dir, settings.cache_dir)
+        path = find_safe(weights, settings.weights_dir, settings.cache_dir)
         if path is not None and commercial and not weights.commercial:
             log.info("%s is not used: the generator may be used commercially", weights.name)
         elif path is not None:
@@ -241,7 +241,7 @@ def find_guard(settings: Settings, device: torch.device, *, commercial: bool) ->
     if not settings.guard:
         return None
     files = [
-        find(weights, settings.weights_dir, settings.cache_dir)
+        find_safe(weights, settings.weights_dir, settings.cache_dir)
         for weights in (EQFACE_BACKBONE, EQFACE_QUALITY)
     ]
     if commercial or files[0] is None or files[1] is None:
@@ -258,7 +258,7 @@ def find_parser(settings: Settings, device: torch.device, *, commercial: bool) -
     WeightsError.
     """
     for weights in PARSERS:
-        path = find(weights, settings.weights_dir, settings.cache_dir)
+        path = find_safe(weights, settings.weights_dir, settings.cache_dir)
         if path is not None and commercial and not weights.commercial:
             log.info("%s is not used: the generator may be used commercially", weights.name)
         elif path is not None:

@@ -12,6 +12,7 @@ from typing import Annotated, Literal, Self
 import platformdirs
 from pydantic import (
     AfterValidator,
+    BeforeValidator,
     Field,
     PositiveInt,
     SecretStr,
@@ -39,6 +40,15 @@ def _folder(path: Path) -> Path:
     if not path.is_dir():
         raise ValueError(f"there is no folder {path}")
     return path
+
+
+def _port(value: object) -> object:
+    if isinstance(value, str) and value.startswith("tcp://"):
+        raise ValueError(
+            f"{value!r} is what Kubernetes sets as GPEN_PORT for a Service named gpen: give the "
+            "pod enableServiceLinks: false, or the Service another name"
+        )
+    return value
 
 
 @dataclass(frozen=True)
@@ -71,7 +81,9 @@ class Settings(BaseSettings):
     precision: Literal["auto"] | Precision = Field("auto", description="fp32, bf16, fp16")
 
     host: str = Field("0.0.0.0", description="address to listen on")
-    port: int = Field(8000, ge=1, le=65535, description="port to listen on")
+    port: Annotated[int, BeforeValidator(_port)] = Field(
+        8000, ge=1, le=65535, description="port to listen on"
+    )
     log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="log level")
     log_format: LogFormat = Field("text", description="text, json")
 

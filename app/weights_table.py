@@ -52,6 +52,8 @@ def fetch(name: str, weights_dir: Path, cache_dir: Path) -> Path:
 class Verdict:
     name: str
     path: Path
+    checked: list[str]
+    """What was checked, and what could not be; empty where it has a fault."""
     fault: str | None
     """What is wrong with the file, in one line; None if it is good."""
 
@@ -68,8 +70,8 @@ def verify_here(name: str | None, weights_dir: Path, cache_dir: Path) -> Iterato
                 raise CheckpointError(f"{name} is not on this machine")
             continue
         try:
-            verify(weights, path)
+            checked = verify(weights, path)
         except WeightsError as error:
-            yield Verdict(weights.name, path, str(error))
+            yield Verdict(weights.name, path, [], str(error))
         else:
-            yield Verdict(weights.name, path, None)
+            yield Verdict(weights.name, path, checked, None)

@@ -1,6 +1,10 @@
 """The weights this project knows, as data: what they are, whose, and where they come from.
 
 Finding and downloading them is ``model.hub``'s and ``model.download``'s work.
+
+SHA-256 of published files are stated where many have recorded the same one independently.  Of the
+academic ones none is known for certain yet: a download is compared with what ModelScope lists for
+it, and a file from elsewhere cannot be told from a forged one that fits the architecture.
 """
 
 from __future__ import annotations
@@ -54,6 +58,8 @@ class WeightsFile:
     commercial: bool
     """Whether the licence allows commercial use."""
     modelscope: ModelScopeFile | None = None
+    sha256: str | None = None
+    """Of the file as it was published, in hexadecimal; None where that is not known."""
     bundled: bool = False
     """Whether it comes with the project, in BUNDLED_DIR."""
 
@@ -178,6 +184,7 @@ PARSENET_FACEXLIB = WeightsFile(
     file_name="parsing_parsenet.pth",
     licence=_PSFR_GAN_LICENCE,
     commercial=False,
+    sha256="3d558d8d0e42c20224f13cf5a29c79eba2d59913419f945545d8cf7b72920de2",
 )
 PARSENET_GPEN = WeightsFile(
     name="parsenet-gpen",
@@ -201,6 +208,7 @@ REALESRGAN_X2PLUS = UpscalerFile(
     file_name="RealESRGAN_x2plus.pth",
     licence=_REAL_ESRGAN_LICENCE,
     commercial=True,
+    sha256="49fafd45f8fd7aa8d31ab2a22d14d91b536c34494a5cfe31eb5d89c2fa266abb",
     scale=2,
 )
 REALESRNET_X4PLUS = UpscalerFile(
@@ -215,6 +223,7 @@ REALESRGAN_X4PLUS = UpscalerFile(
     file_name="RealESRGAN_x4plus.pth",
     licence=_REAL_ESRGAN_LICENCE,
     commercial=True,
+    sha256="4fa0d38905f75ac06eb49a7951b426670021be3018265fd191d2125df9d682f1",
     scale=4,
 )
 UPSCALERS = (REALESRNET_X2, REALESRGAN_X2PLUS, REALESRNET_X4PLUS, REALESRGAN_X4PLUS)

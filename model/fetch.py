@@ -54,8 +54,11 @@ def fetch(repository: str, file: str, cache_dir: Path) -> Path:
 
     Raises FetchError.
     """
-    # A configuration of our own: by default an identifier is written to the home folder.
-    api = HubApi(HubConfig(cache_dir=cache_dir, config_dir=cache_dir))
+    # A configuration of our own: by default an identifier is written to the home folder.  And a
+    # token in any case: without one the client unpickles its cookies to look for one, and whoever
+    # can write there could have any code run.
+    token = os.environ.get("MODELSCOPE_API_TOKEN", "")
+    api = HubApi(HubConfig(cache_dir=cache_dir, config_dir=cache_dir, token=token))
     try:
         # Not download_file(): that one knows neither size nor hash, so it can check neither.
         folder = api.download_repo(

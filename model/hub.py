@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,8 +18,11 @@ from model.checkpoints import (
     WeightsFile,
 )
 from model.download import DEFAULT_PATIENCE, Patience, Progress, download, modelscope_dir
+from model.ownership import others_can_write
 from model.templates import TEMPLATE_NAMES
 from model.weights import read_metadata
+
+log = logging.getLogger(__name__)
 
 AUTO = "auto"
 UNKNOWN_LICENCE = "unknown"
@@ -43,15 +48,49 @@ def find(weights: WeightsFile, weights_dir: Path, cache_dir: Path) -> Path | Non
     - ModelScope's cache (``MODELSCOPE_CACHE``, or ModelScope's default);
     - what this project has downloaded, in ``cache_dir``.
     """
+    return next((path for path, _ in _places(weights, weights_dir, cache_dir)), None)
+
+
+def find_safe(weights: WeightsFile, weights_dir: Path, cache_dir: Path) -> Path | None:
+    """Like :func:`find`, for files that nobody has asked for by name.
+
+    Those that other users can write, or that lie in a folder of such, are passed over, with a
+    warning in the log; the bundled ones lie beside the code.
+    """
+    bundled = checkpoints.BUNDLED_DIR / weights.file_name
+    for path, root in _places(weights, weights_dir, cache_dir):
+        exposed = None if weights.bundled and path == bundled else _exposed(path, root)
+        if exposed is None:
+            return path
+        log.warning(
+            "%s is not used: other users can write %s (a model is used if it is named, as MODEL)",
+            path,
+            exposed,
+        )
+    return None
+
+
+def _exposed(path: Path, root: Path) -> Path | None:
+    """The first of a file, its real folder, and the folders up to ``root``, that others can write.
+
+    None where there is no such, so that only this user, root or the owners have had a hand in it.
+    """
+    above = [folder for folder in path.parents if folder.is_relative_to(root)]
+    return next(filter(others_can_write, [path, path.resolve().parent, *above]), None)
+
+
+def _places(
+    weights: WeightsFile, weights_dir: Path, cache_dir: Path
+) -> Iterator[tuple[Path, Path]]:
+    """Where the file is, the preferred place first, and the folder of weights that it is in."""
     for name in weights.local_names:
         if (weights_dir / name).is_file():
-            return weights_dir / name
+            yield weights_dir / name, weights_dir
     bundled = checkpoints.BUNDLED_DIR / weights.file_name
     if weights.bundled and bundled.is_file():
-        return bundled
+        yield bundled, checkpoints.BUNDLED_DIR
     if weights.modelscope is not None:
-        return _find_cached(weights.modelscope, modelscope_dir(cache_dir))
-    return None
+        yield from _cached(weights.modelscope, modelscope_dir(cache_dir))
 
 
 def resolve(
@@ -64,10 +103,10 @@ def resolve(
 ) -> Resolved:
     """What the setting MODEL stands for.
 
-    ``auto``: the first of AUTO_ORDER that is on this machine, never waiting for the network.  The
-    name of a checkpoint: that one, downloaded if need be.  Anything else: a file; template and
-    licence are those it states if it is one of ours.  Raises CheckpointError (DownloadError), or
-    WeightsError for a file that cannot be read.
+    ``auto``: the first of AUTO_ORDER that is on this machine and that other users cannot write,
+    never waiting for the network.  The name of a checkpoint: that one, downloaded if need be.
+    Anything else: a file; template and licence are those it states if it is one of ours.  Raises
+    CheckpointError (DownloadError), or WeightsError for a file that cannot be read.
     """
     if model == AUTO:
         return _best_here(weights_dir, cache_dir)
@@ -82,7 +121,7 @@ def resolve(
 
 def _best_here(weights_dir: Path, cache_dir: Path) -> Resolved:
     for checkpoint in AUTO_ORDER:
-        path = find(checkpoint, weights_dir, cache_dir)
+        path = find_safe(checkpoint, weights_dir, cache_dir)
         if path is not None:
             return _resolved(checkpoint, path)
     names = ", ".join(checkpoint.name for checkpoint in AUTO_ORDER)
@@ -105,7 +144,7 @@ def _resolve_file(path: Path) -> Resolved:
     return Resolved(metadata.name, path, metadata.licence, metadata.template)
 
 
-def _find_cached(file: ModelScopeFile, own_cache: Path) -> Path | None:
+def _cached(file: ModelScopeFile, own_cache: Path) -> Iterator[tuple[Path, Path]]:
     """Look into ModelScope's cache, then into ours, which has the same layout."""
     # a third of a second, which importing this module should not cost
     from model.modelscope_cache import default_cache, find_cached  # noqa: PLC0415
@@ -116,5 +155,4 @@ def _find_cached(file: ModelScopeFile, own_cache: Path) -> Path | None:
         for owner in MODELSCOPE_OWNERS:
             path = find_cached(cache, f"{owner}/{file.repository}", file.path, own_cache)
             if path is not None:
-                return path
-    return None
+                yield path, cache

@@ -30,7 +30,9 @@ def find_cached(cache: Path, repository_id: str, file: str, config_dir: Path) ->
     from modelscope.hub.utils.utils import find_reusable_legacy_repo_dir  # noqa: PLC0415
 
     logging.getLogger("modelscope").setLevel(logging.WARNING)  # it reports each old folder
-    api = HubApi(HubConfig(cache_dir=cache, config_dir=config_dir))
+    # Without a token the client unpickles its cookies to look for one, and whoever can write there
+    # could have any code run.
+    api = HubApi(HubConfig(cache_dir=cache, config_dir=config_dir, token=""))
     # None: what modelscope_hub looks through; modelscope adds the oldest layouts
     for folder in (None, find_reusable_legacy_repo_dir(repository_id, cache_dir=cache)):
         try:

@@ -15,7 +15,8 @@ from app.batch import FaceQueue, Worker
 from app.budget import pixels_by_memory
 from app.bulk.files import write_whole
 from app.bulk.gate import PixelGate
-from app.bulk.outcome import Outcome, problem_of
+from app.bulk.origin import Origin
+from app.bulk.outcome import Outcome, Problem, problem_of
 from app.bulk.plan import FORMATS, Job
 from app.cores import core_count
 from app.deadline import NEVER
@@ -102,11 +103,16 @@ class Machine:
                 future.cancel()
 
     def _enhance(self, job: Job) -> Outcome:
+        if job.fault:
+            return Outcome(job, 0, Problem("file", job.fault))
         try:
+            origin = Origin.of(job.source)
             data = _read(job.source)
             options = named_format(self.options, job)
             with self._gate.hold(measure_work(data, options, self.settings.limits)):
-                faces = enhance(data, job, options, self.loaded, self.settings, self._restore)
+                faces = enhance(
+                    data, job, origin, options, self.loaded, self.settings, self._restore
+                )
         except NotServing:
             raise
         except Exception as error:  # noqa: BLE001  (a bug on one photo must not cost the others)
@@ -130,8 +136,9 @@ def enhance_alone(job: Job, loaded: Loaded, settings: Settings, options: Enhance
         return restore_all(loaded.restorer, crops, loaded.max_batch)
 
     try:
+        origin = Origin.of(job.source)
         data = job.source.read_bytes()
-        faces = enhance(data, job, named_format(options, job), loaded, settings, restore)
+        faces = enhance(data, job, origin, named_format(options, job), loaded, settings, restore)
     except Exception as error:  # noqa: BLE001  (it is told as others are)
         return Outcome(job, 0, problem_of(error))
     return Outcome(job, faces)
@@ -140,6 +147,7 @@ def enhance_alone(job: Job, loaded: Loaded, settings: Settings, options: Enhance
 def enhance(
     data: bytes,
     job: Job,
+    origin: Origin,
     options: EnhanceOptions,
     loaded: Loaded,
     settings: Settings,
@@ -153,7 +161,7 @@ def enhance(
     crops = restore(found.crops)
     upscaler = loaded.upscalers.get(options.upscale)
     enhanced = finish(found, crops, options, NEVER, upscaler, loaded.guard, loaded.parser)
-    write_whole(job.target, enhanced.picture.data)
+    write_whole(job.target, enhanced.picture.data, origin)
     return sum(report.restored for report in enhanced.reports)
 
 

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import argparse
+import itertools
 from pathlib import Path
 
 import cv2
 
+from app.bulk.files import write_new
+from app.bulk.origin import Origin
 from app.commands.flags import add_settings, settings_from
-from app.commands.photos import fail, find_photos, for_each
+from app.commands.photos import fail, find_photos, for_each, stems
 from app.log import configure_logging
 from app.settings import Settings
 
@@ -46,9 +49,10 @@ def run(options: argparse.Namespace) -> int:
         return fail(f"no photos in {options.input}")
     root = options.input if options.input.is_dir() else options.input.parent
     faces = _Faces(settings, options.size, options.enlarge)
+    names = stems(photos)
 
     def crop(photo: Path) -> str:
-        target = options.output / photo.relative_to(root)
+        target = (options.output / photo.relative_to(root)).with_name(names[photo])
         return f"{photo}: {faces.write(photo, target)} faces"
 
     return 1 if for_each(photos, lambda photo: photo, crop) else 0
@@ -70,12 +74,17 @@ class _Faces:
         self.template = landmark_template("gpen", size)
 
     def write(self, photo: Path, target: Path) -> int:
-        """Write ``target``'s name with _0, _1, ... for each face.  Raises ServiceError, OSError."""
+        """Write ``target``'s name with _0.png, _1.png, ... for each face.
+
+        Nothing that is there is written over: where that is another picture, the name gets a number
+        more.  Raises ServiceError, OSError.
+        """
         from app.align import align  # noqa: PLC0415
         from app.colour import colours_of  # noqa: PLC0415
         from app.decode import decode  # noqa: PLC0415
         from app.detect import detect  # noqa: PLC0415
 
+        origin = Origin.of(photo)
         whole = decode(photo.read_bytes(), self.settings.max_pixels)
         pixels = colours_of(whole).shown(whole.pixels)
         (found,) = detect(
@@ -87,8 +96,17 @@ class _Faces:
         aligned = [align(pixels, face.landmarks, self.template, self.size) for face in found]
         large = [face.crop for face in aligned if face.scale <= self.enlarge]
         for number, crop in enumerate(large):
-            target.parent.mkdir(parents=True, exist_ok=True)
-            written, png = cv2.imencode(".png", crop[..., ::-1])
-            assert written
-            target.with_name(f"{target.stem}_{number}.png").write_bytes(png.tobytes())
+            encoded, png = cv2.imencode(".png", crop[..., ::-1])
+            assert encoded
+            _write_face(target.with_name(f"{target.name}_{number}"), png.tobytes(), origin)
         return len(large)
+
+
+def _write_face(target: Path, png: bytes, origin: Origin) -> None:
+    """Write where nothing is yet, unless the same face is there from before.  Raises OSError."""
+    for more in itertools.count(1):
+        path = target.with_name(f"{target.name}{f'-{more}' if more > 1 else ''}.png")
+        if write_new(path, png, origin):
+            return
+        if path.is_file() and not path.is_symlink() and path.read_bytes() == png:
+            return

@@ -13,7 +13,7 @@ from tqdm import tqdm
 
 from app.bulk.cluster import ClusterError, enhance_on_cluster
 from app.bulk.outcome import FailureList, Outcome, Problem
-from app.bulk.plan import FORMATS, SUFFIXES, Job, Task, named, survey
+from app.bulk.plan import FORMATS, SUFFIXES, Job, Task, is_made_from, named, survey
 from app.commands.flags import add_settings, settings_from
 from app.commands.photos import fail
 from app.cores import core_count
@@ -21,6 +21,7 @@ from app.errors import NotServing
 from app.log import configure_logging
 from app.options import EnhanceOptions, OutputFormat
 from app.settings import Settings, one_line
+from app.text import printable
 
 _SETTINGS = (
     "model",
@@ -60,7 +61,9 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
             )
     group = parser.add_argument_group("folders")
     group.add_argument(
-        "--resume", action="store_true", help="leave out photos whose result is there already"
+        "--resume",
+        action="store_true",
+        help="leave out photos whose result is there already, and was made from them as they are",
     )
     group.add_argument(
         "--failures",
@@ -118,8 +121,8 @@ def _enhance_photo(options: argparse.Namespace, settings: Settings, wanted: Enha
     source = options.input
     source.stat()  # a name that is not there is told before PyTorch is loaded
     target = _target(source, options.output, wanted.format)
-    if options.resume and target.exists():
-        print(f"{target}: there already")
+    if options.resume and target.exists() and is_made_from(target, source):
+        print(printable(f"{target}: there already"))
         return 0
 
     from app.bulk.machine import enhance_alone  # noqa: PLC0415  (PyTorch takes seconds)
@@ -224,9 +227,9 @@ def _told(outcome: Outcome, failures: FailureList | None = None) -> bool:
     """Say what became of a photo, and list it if it failed; whether it was written."""
     job, problem = outcome.job, outcome.problem
     if problem is None:
-        tqdm.write(f"{job.target}: {outcome.faces} faces restored")
+        tqdm.write(printable(f"{job.target}: {outcome.faces} faces restored"))
         return True
-    tqdm.write(f"{job.source}: {problem.detail}", file=sys.stderr)
+    tqdm.write(printable(f"{job.source}: {problem.detail}"), file=sys.stderr)
     if failures is not None:
         failures.add(job, problem)
     return False

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import sys
+from collections import Counter
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TypeVar
@@ -13,6 +14,7 @@ from tqdm import tqdm
 
 from app.bulk.plan import SUFFIXES
 from app.errors import ServiceError
+from app.text import printable
 
 Item = TypeVar("Item")
 
@@ -24,6 +26,23 @@ def find_photos(source: Path) -> list[Path]:
     if not source.is_dir():
         return [source]
     return sorted(p for p in source.rglob("*") if p.suffix.lower() in SUFFIXES)
+
+
+def stems(photos: Sequence[Path]) -> dict[Path, str]:
+    """What the faces of each photo are named after, no two in a folder after the same.
+
+    The photo's name without its suffix, or with it where several photos differ in that alone.
+    """
+    sharing = Counter((photo.parent, photo.stem) for photo in photos)
+    found: dict[Path, str] = {}
+    taken: set[tuple[Path, str]] = set()
+    for photo in sorted(photos, key=lambda photo: sharing[photo.parent, photo.stem] > 1):
+        name = photo.stem if sharing[photo.parent, photo.stem] == 1 else photo.name
+        while (photo.parent, name) in taken:
+            name += photo.suffix
+        taken.add((photo.parent, name))
+        found[photo] = name
+    return found
 
 
 def for_each(
@@ -39,16 +58,17 @@ def for_each(
             done = work(item)
         except (ServiceError, OSError) as error:
             failures += 1
-            tqdm.write(f"{name(item)}: {error}", file=sys.stderr)
+            tqdm.write(printable(f"{name(item)}: {error}"), file=sys.stderr)
         except Exception as error:  # noqa: BLE001  (a bug on one photo must not cost the others)
             failures += 1
-            tqdm.write(f"{name(item)}: {type(error).__name__}: {error}", file=sys.stderr)
+            told = printable(f"{name(item)}: {type(error).__name__}: {error}")
+            tqdm.write(told, file=sys.stderr)
         else:
-            tqdm.write(done)
+            tqdm.write(printable(done))
     return failures
 
 
 def fail(message: str) -> int:
     """Say in one line why nothing could be done; the command's exit status."""
-    print(f"error: {message}", file=sys.stderr)
+    print(printable(f"error: {message}"), file=sys.stderr)
     return 1

@@ -15,6 +15,9 @@ from app.preparation import SETTINGS
 
 def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     parser = subparsers.add_parser("prepare", help="make the first start a fast one")
+    parser.add_argument(
+        "--again", action="store_true", help="measure once more what has been measured before"
+    )
     add_settings(parser, SETTINGS)
     parser.set_defaults(run=run)
 
@@ -34,7 +37,7 @@ def run(options: argparse.Namespace) -> int:
         resolved = resolve(settings.model, settings.weights_dir, settings.cache_dir)
         cache = EngineCache.of(resolved.path, settings.cache_dir, device)
         wanted = candidates(device)
-        measurements = prepare(resolved.path, cache, wanted)
+        measurements = prepare(resolved.path, cache, wanted, again=options.again)
     except (ValueError, OSError) as error:
         return fail(str(error))
     chosen = choose(wanted, measurements)

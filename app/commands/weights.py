@@ -48,7 +48,7 @@ def _run(options: argparse.Namespace, weights_dir: Path, cache_dir: Path) -> int
     status = 0
     for verdict in verify_here(options.name, weights_dir, cache_dir):
         if verdict.fault is None:
-            print(f"{verdict.name}: {verdict.path} is good")
+            print(f"{verdict.name}: {verdict.path} is good (checked: {', '.join(verdict.checked)})")
         else:
             print(f"error: {verdict.name}: {verdict.fault}", file=sys.stderr)
             status = 1

@@ -34,15 +34,30 @@ def build(
     if candidate.engine == "openvino":
         from app.engines.openvino_engine import OpenVinoEngine  # noqa: PLC0415  (may be missing)
 
+        if not cache.is_converted:
+            raise RuntimeError("it is not there, or others could have written it")
         return OpenVinoEngine(cache.converted, candidate.precision, torch.get_num_threads())
     return TorchEngine(generator or load_generator(weights)[0], cache.device, candidate.precision)
 
 
-def prepare(weights: Path, cache: EngineCache, wanted: Sequence[Candidate]) -> list[Measurement]:
-    """Convert a generator if need be, measure the candidates, and keep both.
+def prepare(
+    weights: Path, cache: EngineCache, wanted: Sequence[Candidate], *, again: bool = False
+) -> list[Measurement]:
+    """Convert a generator and measure the candidates, where that has not been done, and keep both.
 
-    A candidate that fails is told of in the log, and left out.  Raises WeightsError, OSError.
+    With ``again`` the candidates are measured in any case.  Of several processes one prepares, and
+    the others wait for what it has found.  A candidate that fails is logged and left out.  Raises
+    WeightsError, EngineError, OSError.
     """
+    with cache.locked():
+        measurements = cache.measurements()
+        if again or not measurements:
+            measurements = _measure(weights, cache, wanted)
+            cache.keep(measurements)
+        return measurements
+
+
+def _measure(weights: Path, cache: EngineCache, wanted: Sequence[Candidate]) -> list[Measurement]:
     generator, _ = load_generator(weights)
     if any(candidate.engine == "openvino" for candidate in wanted):
         _convert(generator, cache)
@@ -68,7 +83,7 @@ def prepare(weights: Path, cache: EngineCache, wanted: Sequence[Candidate]) -> l
             start = time.perf_counter()
             engine(crops[:1])
             seconds[candidate].append(time.perf_counter() - start)
-    measurements = [
+    return [
         Measurement(
             engine=candidate.engine,
             precision=candidate.precision,
@@ -77,19 +92,18 @@ def prepare(weights: Path, cache: EngineCache, wanted: Sequence[Candidate]) -> l
         )
         for candidate in engines
     ]
-    cache.keep(measurements)
-    return measurements
 
 
 def _convert(generator: FullGenerator, cache: EngineCache) -> None:
     from app.engines.openvino_engine import convert  # noqa: PLC0415
 
-    if cache.converted.exists():
+    if cache.is_converted:
         return
-    cache.folder.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=cache.folder) as folder:
         made = Path(folder) / cache.converted.name
         convert(generator, made)
+        for file in (made, made.with_suffix(".bin")):
+            file.chmod(0o644)  # whatever the umask lets others do
         # the description last: it says that both are there
         made.with_suffix(".bin").replace(cache.converted.with_suffix(".bin"))
         made.replace(cache.converted)

@@ -1,5 +1,6 @@
 """``gpen crop`` on real files."""
 
+import stat
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +10,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from app.cli import main
+from app.commands.photos import stems
 from app.decode import decode
 from app.detect import detect
 from app.load import find_detector
@@ -76,3 +78,42 @@ def test_mistakes_are_told_in_one_line(
     error = capsys.readouterr().err
     assert told in error
     assert error.count("\n") == 1
+
+
+def test_nothing_is_written_over(astronaut: NDArray[np.uint8], tmp_path: Path) -> None:
+    """Not a photo, where faces go into the photos' own folder; nor a face of another photo."""
+    portrait = Image.fromarray(astronaut[:300, 80:380])
+    for name in ("a.bmp", "a.png", "b.png"):
+        portrait.save(tmp_path / name)
+    Image.new("RGB", (64, 64)).save(tmp_path / "b_0.png")
+    Image.new("RGB", (64, 64)).save(tmp_path / "elsewhere", format="PNG")
+    (tmp_path / "a.bmp_0.png").symlink_to("elsewhere")
+    (tmp_path / "a.bmp").chmod(0o600)
+    before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+    folders = ("-i", str(tmp_path), "-o", str(tmp_path), "--size", "64")
+    assert crop(*folders) == 0
+    after = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+    assert after.keys() - before.keys() == {"a.bmp_0-2.png", "a.png_0.png", "b_0-2.png"}
+    assert {name: after[name] for name in before} == before
+    assert stat.S_IMODE((tmp_path / "a.bmp_0-2.png").stat().st_mode) == 0o600
+
+
+def test_faces_that_are_there_are_not_written_twice(
+    astronaut: NDArray[np.uint8], tmp_path: Path
+) -> None:
+    (tmp_path / "photos").mkdir()
+    Image.fromarray(astronaut[:300, 80:380]).save(tmp_path / "photos" / "a.png")
+    folders = ("-i", str(tmp_path / "photos"), "-o", str(tmp_path / "faces"))
+    for _ in range(2):
+        assert crop(*folders, "--size", "64") == 0
+    assert [path.name for path in (tmp_path / "faces").iterdir()] == ["a_0.png"]
+    assert crop(*folders, "--size", "48") == 0
+    assert len(list((tmp_path / "faces").iterdir())) == 2
+
+
+def test_names_of_faces_differ() -> None:
+    photos = [Path(name) for name in ("a.jpg", "a.png", "a.jpg.png", "b/a.jpg", "c.png")]
+    found = stems(photos)
+    assert found[Path("b/a.jpg")] == "a"
+    assert found[Path("c.png")] == "c"
+    assert len({(photo.parent, name) for photo, name in found.items()}) == len(photos)

@@ -1,6 +1,7 @@
 """``gpen enhance`` and ``inference_gpen.py`` on real files."""
 
 import json
+import stat
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -155,3 +156,22 @@ def test_the_published_command_restores_a_sample(tmp_path: Path) -> None:
         env={"GPEN_MODEL": "gpen-starter-256", "PATH": "/usr/bin:/bin", "HOME": str(tmp_path)},
     )
     assert picture(tmp_path / "output_astronaut.png").size == (512, 512)
+
+
+def test_what_is_there_is_not_hurt(
+    astronaut: NDArray[np.uint8], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    photos, out = tmp_path / "photos", tmp_path / "out"
+    photos.mkdir()
+    out.mkdir()
+    for name in ("a.png", "forged\x1b[2J\nall is well.png"):
+        Image.fromarray(astronaut[:300, 80:380]).save(photos / name)
+    (photos / "a.png").chmod(0o600)
+    (tmp_path / "elsewhere").write_text("untouched")
+    (out / "a.png").symlink_to("../elsewhere")
+    assert gpen("-i", str(photos), "-o", str(out)) == 0
+    assert (tmp_path / "elsewhere").read_text() == "untouched"
+    assert stat.S_IMODE((out / "a.png").lstat().st_mode) == 0o600
+    said = capsys.readouterr().out
+    assert "\x1b[2J" not in said
+    assert r"forged\x1b[2J\nall is well.png: 1 faces restored" in said

@@ -61,3 +61,14 @@ def children() -> list[str]:
             for child in (task / "children").read_text().split():
                 found.append(Path(f"/proc/{child}/cmdline").read_text())
     return [command for command in found if "prepare" in command]
+
+
+def test_nothing_of_the_working_directory_runs(settings, tmp_path, monkeypatch):
+    """Whoever can write there must not have a say in what a replica runs."""
+    planted = "from pathlib import Path\nPath(__file__).with_name('ran').touch()\n"
+    (tmp_path / "work" / "app").mkdir(parents=True)
+    for name in ("app/__init__.py", "sitecustomize.py", "torch.py", "argparse.py"):
+        (tmp_path / "work" / name).write_text(planted)
+    monkeypatch.chdir(tmp_path / "work")
+    assert asyncio.run(prepare_apart(settings))
+    assert not list(tmp_path.rglob("ran"))

@@ -31,6 +31,7 @@ def test_the_environment_is_read(monkeypatch: pytest.MonkeyPatch, tmp_path: Path
     [
         ("PORT", "99999", "port"),
         ("PORT", "http", "port"),
+        ("PORT", "tcp://10.0.0.1:80", "enableServiceLinks: false"),
         ("DEVICE", "tpu", "device"),
         ("MAX_UPLOAD_MB", "0", "max_upload_mb"),
         ("DETECTION_THRESHOLD", "1.5", "detection_threshold"),

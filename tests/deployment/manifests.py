@@ -17,6 +17,7 @@ Manifest = dict[str, Any]
 
 VERSIONS = ("1.30", "1.37")
 """Of Kubernetes: the oldest that the manifests are for, and the newest whose schemas are known."""
+OF_THE_OPERATOR = ("ServiceMonitor", "PrometheusRule")
 _KUSTOMIZATION = {"apiVersion", "kind", "resources", "images", "patches"}
 
 
@@ -37,8 +38,8 @@ def faults(folder: Path) -> list[str]:
 def _faults(manifest: Manifest, path: Path) -> Iterator[str]:
     if manifest["kind"] == "Kustomization":
         yield from _kustomization_faults(manifest, path.parent)
-    elif manifest["kind"] == "ServiceMonitor":
-        yield from _service_monitor_faults(manifest)
+    elif manifest["kind"] in OF_THE_OPERATOR:
+        yield from _operator_faults(manifest)
     else:
         for version in VERSIONS:
             yield from resource_faults(manifest, version)
@@ -53,10 +54,10 @@ def resource_faults(manifest: Manifest, version: str) -> Iterator[str]:
         yield error.message
 
 
-def _service_monitor_faults(manifest: Manifest) -> Iterator[str]:
+def _operator_faults(manifest: Manifest) -> Iterator[str]:
     """By models made of the operator's own definition; what they do not know, they leave out."""
     try:
-        read = _service_monitor().model_validate(manifest)
+        read = _operators_model(manifest["kind"]).model_validate(manifest)
     except pydantic.ValidationError as error:
         for item in error.errors():
             yield f"{'.'.join(map(str, item['loc']))}: {item['msg']}"
@@ -67,11 +68,11 @@ def _service_monitor_faults(manifest: Manifest) -> Iterator[str]:
 
 
 @cache
-def _service_monitor() -> type[pydantic.BaseModel]:
+def _operators_model(kind: str) -> type[pydantic.BaseModel]:
     """Importing it takes seconds."""
-    from cloudcoil.models.prometheus_operator.v1 import ServiceMonitor
+    from cloudcoil.models.prometheus_operator import v1
 
-    model: type[pydantic.BaseModel] = ServiceMonitor
+    model: type[pydantic.BaseModel] = getattr(v1, kind)
     return model
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterable
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ import pytest
 
 from app.settings import Settings
 from tests.conftest import REPOSITORY
+from tests.deployment.balanced import CONFIGURATION
 from tests.deployment.programs import run
 
 COMPOSE = REPOSITORY / "docker-compose.yml"
@@ -130,7 +132,20 @@ def test_every_service_is_bounded_hardened_and_watched(services: dict[str, Any])
         assert service["deploy"]["resources"]["limits"]["memory"], name
         assert service["healthcheck"]["test"], name
         tag = service["image"].partition(":")[2]
-        assert name.startswith("gpen") or re.fullmatch(r"v?\d+\.\d+\.\d+(-alpine)?", tag), name
+        assert re.fullmatch(r"v?\d+\.\d+\.\d+(-alpine|-cpu|-gpu)?", tag), name
+        if name.startswith("gpen"):
+            assert tag.startswith(f"{version('gpen-portrait')}-")
+
+
+def test_the_large_uploads_that_nginx_lets_in_have_room(services: dict[str, Any]) -> None:
+    text = CONFIGURATION.read_text()
+    (bodies,) = re.findall(r"limit_conn large_bodies (\d+);", text)
+    (largest,) = re.findall(r"client_max_body_size (\d+);", text)
+    (temporary,) = (t for t in services["nginx"]["tmpfs"] if t.startswith("/tmp:"))
+    room = int(re.fullmatch(r"/tmp:size=(\d+)m", temporary)[1]) * 2**20  # type: ignore[index]
+    assert int(bodies) * int(largest) <= room
+    memory = int(services["nginx"]["deploy"]["resources"]["limits"]["memory"])
+    assert memory >= room + 512 * 2**20  # it lies in memory
 
 
 def test_what_is_mounted_is_there(services: dict[str, Any]) -> None:

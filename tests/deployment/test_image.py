@@ -44,7 +44,7 @@ def test_hadolint_finds_nothing() -> None:
         ("FROM python:${PYTHON}\n", "FROM python\n", "DL3006"),
         ("USER 10001:10001", "USER root", "DL3002"),
         ('CMD ["gpen", "serve"]', "CMD gpen serve", "DL3025"),
-        ("WORKDIR /cache", "WORKDIR cache", "DL3000"),
+        ("WORKDIR /opt/gpen", "WORKDIR gpen", "DL3000"),
         ("# hadolint ignore=DL3008\n", "", "DL3008"),
         ("EXPOSE 8000", "EXPOSE 80000", "DL3011"),
     ],
@@ -62,6 +62,18 @@ def test_the_base_is_pinned() -> None:
     assert re.search(r"^ARG PYTHON=3\.11\.\d+-slim-bookworm$", text, re.MULTILINE)
     bases = re.findall(r"^FROM (\S+)", text, re.MULTILINE)
     assert bases == ["python:${PYTHON}", "build", "python:${PYTHON}"]
+
+
+def test_no_code_is_loaded_from_what_may_be_written() -> None:
+    """/cache may be shared: whoever can write there must not have a say in what replicas run."""
+    served = DOCKERFILE.read_text().rpartition("\nFROM ")[2]
+    given = dict(re.findall(r"(\w+)=(\S+)", served))
+    (folder,) = re.findall(r"^WORKDIR (\S+)$", served, re.MULTILINE)
+    assert not folder.startswith(("/cache", "/tmp"))
+    assert f"COPY --from=build {folder} {folder}" in served  # root's
+    assert (given["PYTHONSAFEPATH"], given["PYTHONNOUSERSITE"]) == ("1", "1")
+    kept = {name for name, value in given.items() if value.startswith("/cache")}
+    assert kept == {"GPEN_CACHE_DIR"}
 
 
 def test_what_is_copied_is_there_and_let_through() -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 import shutil
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -11,9 +13,18 @@ import pytest
 from app.main import create_app
 from app.settings import Settings
 from tests.conftest import REPOSITORY
-from tests.deployment.manifests import VERSIONS, Manifest, built, faults, named, resource_faults
+from tests.deployment.manifests import (
+    VERSIONS,
+    Manifest,
+    built,
+    faults,
+    manifests,
+    named,
+    resource_faults,
+)
 from tests.deployment.metrics import metric_names
 
+VERSION = version("gpen-portrait")
 KUBERNETES = REPOSITORY / "docker" / "kubernetes"
 
 
@@ -25,14 +36,16 @@ def test_the_manifests_are_valid() -> None:
     ("file", "good", "broken", "fault"),
     [
         ("base/deployment.yaml", "failureThreshold: 90", "failureTreshold: 90", "failureTreshold"),
-        ("base/deployment.yaml", "replicas: 2", "replicas: two", "replicas: 'two'"),
+        ("base/deployment.yaml", "runAsNonRoot: true", "runAsNonRoot: 1", "runAsNonRoot: 1"),
+        ("ingress.yaml", "pathType: Exact", "pathTyp: Exact", "pathTyp"),
         ("base/deployment.yaml", "apps/v1", "apps/v1beta1", "Couldn't find schema"),
         ("base/service.yaml", "port: 80\n", "port: http\n", "spec.ports.0.port"),
         ("base/disruption-budget.yaml", "maxUnavailable", "maxUnavailible", "maxUnavailible"),
         ("base/network-policy.yaml", "[Ingress, Egress]", "Ingress", "spec.policyTypes"),
         ("base/kustomization.yaml", "service.yaml", "services.yaml", "there is no services.yaml"),
         ("base/kustomization.yaml", "  - service.yaml\n", "", "service.yaml is not listed"),
-        ("monitoring/autoscaler.yaml", "maxReplicas: 8", "", "'maxReplicas' is a required"),
+        ("monitoring/autoscaler.yaml", "maxReplicas: 10", "", "'maxReplicas' is a required"),
+        ("monitoring/rules.yaml", "expr: up", "expression: up", "expr"),
         ("monitoring/service-monitor.yaml", "interval: 15s", "interval: often", "interval"),
         ("monitoring/service-monitor.yaml", "scrapeTimeout", "scrapeTimeOut", "unknown fields"),
     ],
@@ -50,7 +63,7 @@ def test_what_is_broken_is_found(
     assert fault in found[0]
 
 
-@pytest.fixture(params=["base", "gpu"])
+@pytest.fixture(params=["base", "gpu", "prepared"])
 def resources(request: pytest.FixtureRequest) -> list[Manifest]:
     return built(KUBERNETES / request.param)
 
@@ -66,6 +79,86 @@ def test_the_gpu_is_asked_for() -> None:
         for folder in ("base", "gpu")
     ]
     assert gpus == [None, 1]
+
+
+def test_tags_are_those_of_this_version() -> None:
+    for folder in ("base", "gpu"):
+        (kustomization,) = manifests(KUBERNETES / folder / "kustomization.yaml")
+        tags = [image["newTag"] for image in kustomization["images"]]
+        assert tags == [f"{VERSION}-{'gpu' if folder == 'gpu' else 'cpu'}"]
+    assert _training_pod()["containers"][0]["image"] == f"gpen-portrait:{VERSION}-training"
+
+
+def test_what_an_autoscaler_decides_is_left_to_it(resources: list[Manifest]) -> None:
+    assert "replicas" not in named(resources, "Deployment")["spec"]
+
+
+def test_pods_start_beside_a_service_of_the_same_name(resources: list[Manifest]) -> None:
+    """For which Kubernetes would set GPEN_PORT."""
+    assert named(resources, "Service")["metadata"]["name"] == "gpen"
+    assert named(resources, "Deployment")["spec"]["template"]["spec"]["enableServiceLinks"] is False
+
+
+def test_without_its_keys_no_pod_starts(resources: list[Manifest]) -> None:
+    (keys,) = (v for v in _container(resources)["env"] if v["name"] == "GPEN_API_KEYS")
+    assert "optional" not in keys["valueFrom"]["secretKeyRef"]
+    monitor = named(built(KUBERNETES / "monitoring"), "ServiceMonitor")["spec"]
+    credentials = monitor["endpoints"][0]["authorization"]["credentials"]
+    assert credentials["name"] == keys["valueFrom"]["secretKeyRef"]["name"]
+
+
+def test_engines_are_prepared_as_they_are_used() -> None:
+    found = built(KUBERNETES / "prepared")
+    pod = named(found, "Deployment")["spec"]["template"]["spec"]
+    (prepare,) = pod["initContainers"]
+    container = _container(found)
+    assert prepare["command"] == ["gpen", "prepare"]
+    # the number of cores belongs to what is measured
+    for same in ("image", "resources", "securityContext", "volumeMounts"):
+        assert prepare[same] == container[same], same
+    assert all(variable in container["env"] for variable in prepare["env"])
+    (cache,) = (volume for volume in pod["volumes"] if volume["name"] == "cache")
+    claim = named(found, "PersistentVolumeClaim", cache["persistentVolumeClaim"]["claimName"])
+    assert claim["spec"]["accessModes"] == ["ReadWriteMany"]
+
+
+def test_the_ingress_lets_in_what_clients_need() -> None:
+    (ingress,) = manifests(KUBERNETES / "ingress.yaml")
+    settings = Settings()
+    prefix = "nginx.ingress.kubernetes.io/"
+    given = {
+        name.removeprefix(prefix): value
+        for name, value in ingress["metadata"]["annotations"].items()
+    }
+    assert int(given["proxy-body-size"]) == settings.max_body_bytes
+    assert int(given["proxy-read-timeout"]) > settings.request_timeout_s
+    assert given["proxy-next-upstream"] == "error http_503 non_idempotent"
+    assert given["proxy-next-upstream-tries"] == "3"
+    (rule,) = ingress["spec"]["rules"]
+    exact, prefixes = (
+        {path["path"] for path in rule["http"]["paths"] if path["pathType"] == kind}
+        for kind in ("Exact", "Prefix")
+    )
+    paths = {*create_app(settings).openapi()["paths"], "/", "/docs", "/openapi.json", "/page/x.js"}
+    outside = {p for p in paths if p not in exact and f"/{p.split('/')[1]}" not in prefixes}
+    assert outside == {"/metrics"}
+
+
+def test_nobody_else_reaches_a_training_job() -> None:
+    found = manifests(KUBERNETES / "training-job.yaml")
+    policy = named(found, "NetworkPolicy", "gpen-training")["spec"]
+    labels = named(found, "Job", "gpen-training")["spec"]["template"]["metadata"]["labels"]
+    assert policy["podSelector"]["matchLabels"] == labels
+    assert policy["policyTypes"] == ["Ingress", "Egress"]
+    assert policy["ingress"] == [{"from": [{"podSelector": {"matchLabels": labels}}]}]
+    beside = [rule for rule in policy["egress"] if "ports" not in rule]
+    assert beside == [{"to": [{"podSelector": {"matchLabels": labels}}]}]
+    assert {port["port"] for rule in policy["egress"] for port in rule.get("ports", [])} == {53}
+
+
+def test_interpreters_take_nothing_from_the_working_directory() -> None:
+    script = _training_pod()["containers"][0]["args"][0]
+    assert re.findall(r"\bpython (-\w+)", script) == ["-P", "-P"]
 
 
 def test_environment_and_times(resources: list[Manifest]) -> None:
@@ -119,18 +212,24 @@ def test_the_pod_may_do_next_to_nothing(resources: list[Manifest]) -> None:
     assert context["allowPrivilegeEscalation"] is False
     assert context["capabilities"] == {"drop": ["ALL"]}
     mounts = [mount["mountPath"] for mount in _container(resources)["volumeMounts"]]
-    assert mounts == ["/cache"]
+    assert mounts == ["/cache", "/tmp"]
 
 
 def test_the_autoscaler_reads_metrics_that_there_are() -> None:
     scaler = named(built(KUBERNETES / "monitoring"), "HorizontalPodAutoscaler")["spec"]
     names = {metric["pods"]["metric"]["name"] for metric in scaler["metrics"]}
-    assert "gpen_queue_faces" in names
+    assert names == {"gpen_queue_requests"}  # what grows when there is too much to do
     assert names <= metric_names()
     deployment = named(built(KUBERNETES / "base"), "Deployment")
     target = scaler["scaleTargetRef"]
     assert (target["apiVersion"], target["kind"]) == (deployment["apiVersion"], deployment["kind"])
     assert target["name"] == deployment["metadata"]["name"]
+
+
+def _training_pod() -> dict[str, Any]:
+    job = named(manifests(KUBERNETES / "training-job.yaml"), "Job", "gpen-training")
+    pod: dict[str, Any] = job["spec"]["template"]["spec"]
+    return pod
 
 
 def _container(found: list[Manifest]) -> dict[str, Any]:

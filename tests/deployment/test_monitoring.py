@@ -67,6 +67,12 @@ def test_the_datasource_is_the_one_that_is_provided(dashboard: dict[str, Any]) -
         assert panel["datasource"] == {"type": provided["type"], "uid": provided["uid"]}
 
 
+def test_the_operators_rules_are_the_alerts(alerts: list[dict[str, Any]]) -> None:
+    path = DOCKER / "kubernetes" / "monitoring" / "rules.yaml"
+    (group,) = yaml.safe_load(path.read_text())["spec"]["groups"]
+    assert group == {"name": "gpen", "rules": alerts}
+
+
 def test_alerts_ask_for_metrics_and_problems_that_there_are(alerts: list[dict[str, Any]]) -> None:
     assert len(alerts) >= 5
     slugs = {

@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from model.checkpoints import BFR_256, ModelScopeFile, WeightsFile
-from model.download import DownloadError, Patience, download
+from model.download import DownloadError, Patience, download, modelscope_dir
+from tests.planted import plant
 
 REPOSITORY = "iic/cv_test"
 FILE = "weights/pytorch_model.pt"
@@ -179,3 +180,10 @@ def test_environment_of_the_client_wins(stand_in, folders, monkeypatch):
     with pytest.raises(DownloadError, match="did not answer in time"):
         download(WEIGHTS, *folders, patience=Patience(idle_s=60))
     assert time.monotonic() - began < 10
+
+
+def test_cookies_in_the_cache_are_not_unpickled(stand_in, folders, tmp_path):
+    """Whoever can write into the cache must not have code run."""
+    plant(modelscope_dir(folders[1]) / "credentials" / "cookies", tmp_path / "ran")
+    download(WEIGHTS, *folders)
+    assert not (tmp_path / "ran").exists()

@@ -17,7 +17,7 @@ from model.checkpoints import (
     CheckpointError,
 )
 from model.download import DownloadError, Patience
-from model.hub import Resolved, find, resolve
+from model.hub import Resolved, find, find_safe, resolve
 from model.networks import Architecture
 from model.weights import WeightsError, WeightsMetadata, save_generator
 
@@ -175,3 +175,31 @@ def test_neither_name_nor_file(folders, no_network):
 def test_importing_the_hub_imports_nothing_of_modelscope():
     program = "import sys, model.hub; sys.exit('modelscope_hub' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", program], check=False).returncode == 0
+
+
+@pytest.mark.parametrize("exposed", ["file", "folder", "weights folder"])
+def test_auto_takes_nothing_that_others_can_write(folders, no_network, caplog, exposed):
+    starter = touch(checkpoints.BUNDLED_DIR / STARTER_256.file_name)
+    path = touch(folders[0] / "iic" / REPOSITORY.split("/")[1] / "pytorch_model.pt")
+    assert find_safe(BFR_512, *folders) == path
+    place = {"file": path, "folder": path.parent, "weights folder": folders[0]}[exposed]
+    place.chmod(place.stat().st_mode | 0o002)
+    assert find_safe(BFR_512, *folders) is None
+    assert f"other users can write {place}" in caplog.text
+    assert resolve("auto", *folders).path == starter
+    assert resolve("gpen-bfr-512", *folders).path == path  # it was asked for
+
+
+def test_another_copy_is_taken_where_the_first_is_exposed(folders, no_network, no_modelscope):
+    exposed = touch(folders[0] / "GPEN-BFR-512.pth")
+    exposed.chmod(0o666)
+    cached = touch(no_modelscope / SNAPSHOT / "pytorch_model.pt")
+    assert find(BFR_512, *folders) == exposed
+    assert find_safe(BFR_512, *folders) == cached
+
+
+def test_the_bundled_one_lies_beside_the_code(folders, no_network):
+    """A checkout on a file system where everybody may write all is not made worse by it."""
+    bundled = touch(checkpoints.BUNDLED_DIR / STARTER_256.file_name)
+    bundled.chmod(0o666)
+    assert resolve("auto", *folders).path == bundled

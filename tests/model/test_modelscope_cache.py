@@ -3,6 +3,7 @@ from pathlib import Path
 import pytest
 
 from model.modelscope_cache import default_cache, find_cached
+from tests.planted import plant
 
 REPOSITORY = "iic/cv_gpen_image-portrait-enhancement"
 FILE = "face_detection/RetinaFace-R50.pth"
@@ -75,3 +76,16 @@ def test_default_cache(tmp_path, no_modelscope, monkeypatch):
     assert default_cache() == no_modelscope
     monkeypatch.setenv("MODELSCOPE_CACHE", str(tmp_path / "elsewhere"))
     assert default_cache() == tmp_path / "elsewhere"
+
+
+def test_what_lies_in_the_cache_is_not_unpickled(tmp_path, no_modelscope, no_network):
+    """The client keeps pickles there: cookies, and lists of files."""
+    cache, ran = tmp_path / "cache", tmp_path / "ran"
+    for layout in LAYOUTS.values():
+        folder = place(cache, layout).parent.parent
+        plant(folder / ".msc", ran)
+        plant(folder / ".mdl", ran)
+    for config in (cache, tmp_path / "config"):
+        plant(config / "credentials" / "cookies", ran)
+    assert find_cached(cache, REPOSITORY, FILE, tmp_path / "config") is not None
+    assert not ran.exists()

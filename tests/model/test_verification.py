@@ -1,4 +1,5 @@
 import hashlib
+import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -128,3 +129,27 @@ def test_sums_record_exactly_the_bundled_files():
 )
 def test_bundled_weights_are_good(weights):
     verify(weights, BUNDLED_DIR / weights.file_name)
+
+
+def test_it_says_what_was_checked(state, tmp_path):
+    path = save(state, tmp_path / "a.pth")
+    unknown, *rest = verify(TINY, path)
+    assert unknown == "not that it is the published file, whose SHA-256 is not known"
+    assert rest == ["architecture (64 px)", "all values are finite"]
+    record(path)
+    assert verify(TINY, path)[0] == "SHA-256 is that of SHA256SUMS"
+
+
+def test_the_published_digest_is_compared(state, tmp_path):
+    path = save(state, tmp_path / "a.pth")
+    digest = hashlib.sha256(path.read_bytes()).hexdigest()
+    known = replace(TINY, sha256=digest)
+    assert verify(known, path)[0] == "SHA-256 is that of the published file"
+    with pytest.raises(CheckpointError, match="but the published file has 0000"):
+        verify(replace(TINY, sha256="0" * 64), path)
+
+
+def test_digests_are_digests():
+    known = [weights.sha256 for weights in WEIGHTS if weights.sha256 is not None]
+    assert all(re.fullmatch("[0-9a-f]{64}", digest) for digest in known)
+    assert len(set(known)) == len(known)

@@ -2,6 +2,7 @@
 
 import os
 import signal
+import stat
 import subprocess
 import sys
 import time
@@ -9,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from app.bulk.files import is_unfinished, write_whole
+from app.bulk.files import is_unfinished, write_new, write_whole
+from app.bulk.origin import Origin
 from tests.conftest import REPOSITORY
 
 
@@ -26,12 +28,45 @@ def test_written_with_its_folders_and_the_usual_rights(tmp_path: Path) -> None:
     assert names(target.parent) == ["a.jpg"]
 
 
-def test_a_link_stays_one(tmp_path: Path) -> None:
+@pytest.mark.parametrize("aim", ["real.jpg", "nowhere.jpg", "folder"])
+def test_nothing_is_written_through_a_link(tmp_path: Path, aim: str) -> None:
     (tmp_path / "real.jpg").write_bytes(b"old")
-    (tmp_path / "link.jpg").symlink_to("real.jpg")
-    write_whole(tmp_path / "link.jpg", b"new")
-    assert (tmp_path / "link.jpg").is_symlink()
-    assert (tmp_path / "real.jpg").read_bytes() == b"new"
+    (tmp_path / "folder").mkdir()
+    link = tmp_path / "link.jpg"
+    link.symlink_to(aim)
+    assert not write_new(link, b"new")
+    assert link.is_symlink()
+    write_whole(link, b"new")
+    assert not link.is_symlink()
+    assert link.read_bytes() == b"new"
+    assert (tmp_path / "real.jpg").read_bytes() == b"old"
+    assert sorted(names(tmp_path)) == ["folder", "link.jpg", "real.jpg"]
+
+
+def test_a_new_file_is_written_over_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def no_links(*_: object) -> None:
+        raise PermissionError(1, "Operation not permitted")
+
+    for name in ("a", "b"):
+        assert write_new(tmp_path / "new" / name, b"first")
+        assert not write_new(tmp_path / "new" / name, b"second")
+        assert (tmp_path / "new" / name).read_bytes() == b"first"
+        monkeypatch.setattr(Path, "hardlink_to", no_links)  # as on FAT
+    assert sorted(names(tmp_path / "new")) == ["a", "b"]
+
+
+@pytest.mark.parametrize(("given", "expected"), [(0o600, 0o600), (0o640, 0o640), (0o444, 0o644)])
+def test_who_may_not_read_the_photo_may_not_read_the_result(
+    tmp_path: Path, given: int, expected: int
+) -> None:
+    photo = tmp_path / "photo.jpg"
+    photo.touch()
+    photo.chmod(given)
+    for target, write in ((tmp_path / "a", write_whole), (tmp_path / "b", write_new)):
+        write(target, b"result", Origin.of(photo))
+        assert stat.S_IMODE(target.stat().st_mode) == expected
 
 
 def test_a_pipe_is_written_to() -> None:

@@ -1,9 +1,13 @@
 """Which photos there are, and where each goes."""
 
+import os
 from pathlib import Path
+from typing import NoReturn
 
 import pytest
 
+from app.bulk.files import write_whole
+from app.bulk.origin import Origin, label_of
 from app.bulk.plan import Job, Survey, Task, plan, survey
 
 
@@ -79,6 +83,72 @@ def test_survey(tmp_path: Path) -> None:
     assert survey(tmp_path / "in", tmp_path / "out", "same") == Survey(photos=3, done=1)
     there = sorted(p.name for p in (tmp_path / "out").rglob("*") if p.is_file())
     assert there == [".keep", "a.jpg", "mine.gpen-part", "other.png"]
+
+
+def test_a_folder_below_that_cannot_be_read_is_one_job(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    touch(tmp_path / "in", "a/1.jpg", "b/1.jpg", "b/2.jpg", "c/1.jpg", "d/1.jpg", "d/2.jpg")
+    touch(tmp_path / "out", "d/1.jpg")
+    scan, listed = os.scandir, os.listdir
+
+    def refuse(path: Path | str) -> NoReturn:
+        raise PermissionError(13, "Permission denied", str(path))
+
+    monkeypatch.setattr(os, "scandir", lambda p: refuse(p) if Path(p).name == "b" else scan(p))
+    monkeypatch.setattr(
+        os, "listdir", lambda p: refuse(p) if str(p).endswith("out/d") else listed(p)
+    )
+    jobs = list(plan(tmp_path / "in", tmp_path / "out", "same"))
+    assert [(job.number, str(job.source.relative_to(tmp_path / "in"))) for job in jobs] == [
+        (0, "a/1.jpg"),
+        (1, "b"),
+        (2, "c/1.jpg"),
+        (3, "d"),
+    ]
+    assert ["Permission denied" in job.fault for job in jobs] == [False, True, False, True]
+    assert survey(tmp_path / "in", tmp_path / "out", "same") == Survey(photos=4, done=0)
+
+
+def test_results_do_not_go_through_a_folder_that_is_a_link(tmp_path: Path) -> None:
+    touch(tmp_path, "in/a.jpg", "in/sub/deeper/b.jpg", "elsewhere/deeper/b.jpg", "real/x")
+    (tmp_path / "out").symlink_to("real")  # named by the user: that is no danger
+    (tmp_path / "real" / "sub").symlink_to("../elsewhere")
+    whole, linked = plan(tmp_path / "in", tmp_path / "out", "same")
+    assert (whole.source.name, whole.fault) == ("a.jpg", "")
+    assert "is a link" in linked.fault
+    assert not linked.done
+
+
+def finish(job: Job) -> None:
+    write_whole(job.target, b"result", Origin.of(job.source))
+
+
+def test_what_a_result_was_made_from_is_known(tmp_path: Path) -> None:
+    """A new x.png takes the name that the result of x.bmp had."""
+    source, target = tmp_path / "in", tmp_path / "out"
+    task = Task(source, target, "same", resume=True)
+    touch(source, "x.bmp", "y.png")
+    for job in task.jobs():
+        finish(job)
+    if label_of(target / "x.png") is None:
+        pytest.skip("this file system keeps no attributes")
+    assert list(task.jobs()) == []
+    touch(source, "x.png")
+    again = {job.source.name: job.target.name for job in task.jobs()}
+    assert again == {"x.bmp": "x.bmp.png", "x.png": "x.png"}
+    for job in list(task.jobs()):
+        finish(job)
+    assert survey(source, target, "same") == Survey(photos=3, done=3)
+    (source / "y.png").write_bytes(b"another version")
+    assert [job.source.name for job in task.jobs()] == ["y.png"]
+
+
+def test_where_it_is_not_known_a_name_that_two_may_have_had_is_done_again(tmp_path: Path) -> None:
+    touch(tmp_path / "in", "x.bmp", "x.png", "y.bmp")
+    touch(tmp_path / "out", "x.png", "y.png")
+    task = Task(tmp_path / "in", tmp_path / "out", "same", resume=True)
+    assert [job.source.name for job in task.jobs()] == ["x.bmp", "x.png"]
 
 
 def test_a_folder_that_cannot_be_read_is_told(tmp_path: Path) -> None:

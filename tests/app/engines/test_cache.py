@@ -1,3 +1,4 @@
+import os
 import shutil
 
 import pytest
@@ -6,6 +7,7 @@ import torch
 from app.engines import cache as module
 from app.engines.cache import EngineCache
 from app.engines.candidates import Measurement
+from app.engines.engine import EngineError
 from tests.app.engines.conftest import save_small_generator
 
 CPU = torch.device("cpu")
@@ -66,3 +68,40 @@ def test_discard(cache):
     cache.discard()
     assert list(cache.folder.iterdir()) == []
     cache.discard()  # twice
+
+
+@pytest.mark.parametrize("place", ["file", "folder", "all engines"])
+@pytest.mark.parametrize("change", ["mode", "owner"])
+def test_what_others_could_have_written_is_not_used(cache, place, change):
+    if change == "owner" and os.geteuid() != 0:
+        pytest.skip("only root can give files away")
+    cache.keep(MEASURED)
+    for file in (cache.converted, cache.converted.with_suffix(".bin")):
+        file.touch()
+        file.chmod(0o644)
+    assert cache.is_converted
+    changed = {
+        "file": [*cache.folder.iterdir()],
+        "folder": [cache.folder],
+        "all engines": [cache.folder.parent],
+    }
+    for path in changed[place]:
+        if change == "mode":
+            path.chmod(path.stat().st_mode | 0o002)
+        else:
+            os.chown(path, 12345, -1)
+    assert not cache.is_converted
+    assert cache.measurements() == []
+    if place != "file":
+        with pytest.raises(EngineError, match="others can write"):
+            cache.keep(MEASURED)
+
+
+def test_a_generous_umask_opens_nothing_to_others(weights, tmp_path):
+    before = os.umask(0)
+    try:
+        cache = EngineCache.of(weights, tmp_path / "new" / "cache", CPU)
+        cache.keep(MEASURED)
+        assert cache.measurements() == MEASURED
+    finally:
+        os.umask(before)

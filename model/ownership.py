@@ -1,0 +1,45 @@
+"""Who may write a file: weights and converted models are loaded only if nobody else could have."""
+
+from __future__ import annotations
+
+import grp
+import os
+import pwd
+import stat
+from pathlib import Path
+
+
+def others_can_write(path: Path) -> bool:
+    """Whether users other than this one, the owner and root may change a file or a folder.
+
+    A group whose only member is this user or root is no danger: many systems give each user such a
+    group, and let it write whatever its user makes.  Raises OSError.
+    """
+    found = path.stat()
+    if found.st_mode & stat.S_IWOTH:
+        return True
+    return bool(found.st_mode & stat.S_IWGRP) and _has_others(found.st_gid)
+
+
+def is_own(path: Path) -> bool:
+    """Whether a file or a folder belongs to this user or root, and nobody else may change it.
+
+    False, too, where there is none.
+    """
+    try:
+        return path.stat().st_uid in {os.geteuid(), 0} and not others_can_write(path)
+    except OSError:
+        return False
+
+
+def _has_others(group: int) -> bool:
+    """Whether a group has members beside this user and root."""
+    me = os.geteuid()
+    known = {user.pw_name: user for user in pwd.getpwall()}
+    if any(u.pw_gid == group and u.pw_uid not in {me, 0} for u in known.values()):
+        return True
+    try:
+        listed = grp.getgrgid(group).gr_mem
+    except KeyError:  # a group without a name, in a container
+        return group != os.getegid()
+    return any(name not in known or known[name].pw_uid not in {me, 0} for name in listed)
