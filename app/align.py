@@ -26,6 +26,14 @@ class AlignedFace:
         """How much larger the face is in the crop than in the photo."""
         return scale_of(self.matrix)
 
+    def overhang(self, width: int, height: int) -> float:
+        """How far the crop reaches beyond a photo of ``width`` x ``height``, in its own pixels."""
+        size = self.crop.shape[0]
+        ends = (-0.5, size - 0.5)
+        corners = np.array([(x, y, 1) for x in ends for y in ends]) @ invert(self.matrix).T
+        beyond = np.maximum(-0.5 - corners, corners - (width - 0.5, height - 0.5))
+        return max(0.0, float(beyond.max())) * self.scale
+
 
 def similarity(source: NDArray[np.floating], target: NDArray[np.floating]) -> Matrix:
     """The rotation, uniform scale and shift that bring (N, 2) points nearest to (N, 2) others.

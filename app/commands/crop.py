@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import itertools
+import math
 from pathlib import Path
 
 import cv2
@@ -15,6 +16,8 @@ from app.commands.photos import fail, find_photos, for_each, stems
 from app.log import configure_logging
 from app.settings import Settings
 
+_OVERHANG = 0.02
+"""How much of a margin may lie beyond the photo, as a share of the written width."""
 _SETTINGS = ("weights_dir", "cache_dir", "device", "max_pixels", "detection_threshold", "log_level")
 
 
@@ -31,6 +34,15 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         help="leave out faces that would have to be enlarged by more: blurred ones teach to blur "
         "(default: 1)",
     )
+    parser.add_argument(
+        "--margin",
+        type=float,
+        default=0.0,
+        metavar="SHARE",
+        help="keep this much of the photo on each side of the face, as a share of its width, so "
+        "that training can turn and shift it (data.margin); faces too near the photo's border for "
+        "it are left out (default: 0)",
+    )
     add_settings(parser, _SETTINGS)
     parser.set_defaults(run=run)
 
@@ -41,6 +53,8 @@ def run(options: argparse.Namespace) -> int:
     configure_logging(settings.log_level if "log_level" in settings.model_fields_set else "warning")
     if options.size < 16 or options.enlarge <= 0:
         return fail("--size is at least 16, and --enlarge more than 0")
+    if not 0 <= options.margin < 1:
+        return fail("--margin is at least 0, and less than 1")
     try:
         photos = find_photos(options.input)
     except OSError as error:
@@ -48,12 +62,12 @@ def run(options: argparse.Namespace) -> int:
     if not photos:
         return fail(f"no photos in {options.input}")
     root = options.input if options.input.is_dir() else options.input.parent
-    faces = _Faces(settings, options.size, options.enlarge)
+    faces = _Faces(settings, options.size, options.enlarge, options.margin)
     names = stems(photos)
 
     def crop(photo: Path) -> str:
         target = (options.output / photo.relative_to(root)).with_name(names[photo])
-        return f"{photo}: {faces.write(photo, target)} faces"
+        return f"{photo}: {faces.write(photo, target)}"
 
     return 1 if for_each(photos, lambda photo: photo, crop) else 0
 
@@ -61,20 +75,22 @@ def run(options: argparse.Namespace) -> int:
 class _Faces:
     """The loaded detector, and what is asked of a face."""
 
-    def __init__(self, settings: Settings, size: int, enlarge: float) -> None:
+    def __init__(self, settings: Settings, size: int, enlarge: float, margin: float) -> None:
         from app.decode import quieten_readers  # noqa: PLC0415  (PyTorch takes seconds)
         from app.load import choose_devices, find_detector  # noqa: PLC0415
         from model.templates import landmark_template  # noqa: PLC0415
 
         quieten_readers()
         self.settings = settings
-        self.size = size
+        border = round(size * margin)
+        self.width = size + 2 * border
+        self.overhang = _OVERHANG * self.width if border else math.inf
         self.enlarge = enlarge
         self.detector = find_detector(settings, choose_devices(settings.device)[0], commercial=True)
-        self.template = landmark_template("gpen", size)
+        self.template = landmark_template("gpen", size) + border
 
-    def write(self, photo: Path, target: Path) -> int:
-        """Write ``target``'s name with _0.png, _1.png, ... for each face.
+    def write(self, photo: Path, target: Path) -> str:
+        """Write ``target``'s name with _0.png, _1.png, ... for each face; returns how many.
 
         Nothing that is there is written over: where that is another picture, the name gets a number
         more.  Raises ServiceError, OSError.
@@ -93,13 +109,16 @@ class _Faces:
             threshold=self.settings.detection_threshold,
             min_face=self.settings.min_face,
         )
-        aligned = [align(pixels, face.landmarks, self.template, self.size) for face in found]
-        large = [face.crop for face in aligned if face.scale <= self.enlarge]
-        for number, crop in enumerate(large):
-            encoded, png = cv2.imencode(".png", crop[..., ::-1])
+        aligned = [align(pixels, face.landmarks, self.template, self.width) for face in found]
+        large = [face for face in aligned if face.scale <= self.enlarge]
+        height, width = pixels.shape[:2]
+        whole_ones = [face for face in large if face.overhang(width, height) <= self.overhang]
+        for number, face in enumerate(whole_ones):
+            encoded, png = cv2.imencode(".png", face.crop[..., ::-1])
             assert encoded
             _write_face(target.with_name(f"{target.name}_{number}"), png.tobytes(), origin)
-        return len(large)
+        cut = len(large) - len(whole_ones)
+        return f"{len(whole_ones)} faces" + (f", {cut} too near the border" if cut else "")
 
 
 def _write_face(target: Path, png: bytes, origin: Origin) -> None:

@@ -62,12 +62,34 @@ def test_small_faces_are_left_out(astronaut: NDArray[np.uint8], tmp_path: Path) 
         assert len(list(out.rglob("*.png"))) == faces
 
 
+def test_a_margin_of_real_picture_lies_around_the_face(
+    astronaut: NDArray[np.uint8], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The middle is the face as it is without a margin; a face at the border is left out."""
+    photo = tmp_path / "photo.png"
+    Image.fromarray(np.pad(astronaut, ((200, 0), (0, 0), (0, 0)), mode="edge")).save(photo)
+    plain, wide = tmp_path / "plain", tmp_path / "wide"
+    assert crop("-i", str(photo), "-o", str(plain), "--size", "128") == 0
+    assert crop("-i", str(photo), "-o", str(wide), "--size", "128", "--margin", "0.125") == 0
+    pixels = [np.asarray(Image.open(folder / "photo_0.png")) for folder in (plain, wide)]
+    assert pixels[1].shape == (160, 160, 3)
+    difference = np.abs(pixels[1][16:-16, 16:-16].astype(int) - pixels[0])
+    assert np.percentile(difference, 99) <= 2
+    capsys.readouterr()
+    cut = tmp_path / "cut.png"
+    Image.fromarray(astronaut).save(cut)  # above her hair, the photo ends
+    assert crop("-i", str(cut), "-o", str(wide), "--size", "128", "--margin", "0.125") == 0
+    assert "0 faces, 1 too near the border" in capsys.readouterr().out
+    assert not (wide / "cut_0.png").exists()
+
+
 @pytest.mark.parametrize(
     ("arguments", "told"),
     [
         (["-i", "nowhere"], "nowhere: no such file"),
         (["-i", "{empty}"], "no photos in"),
         (["-i", "{empty}", "--size", "3"], "--size"),
+        (["-i", "{empty}", "--margin", "1.5"], "--margin"),
     ],
 )
 def test_mistakes_are_told_in_one_line(
