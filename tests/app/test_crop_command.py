@@ -74,7 +74,7 @@ def test_a_margin_of_real_picture_lies_around_the_face(
     pixels = [np.asarray(Image.open(folder / "photo_0.png")) for folder in (plain, wide)]
     assert pixels[1].shape == (160, 160, 3)
     difference = np.abs(pixels[1][16:-16, 16:-16].astype(int) - pixels[0])
-    assert np.percentile(difference, 99) <= 2
+    assert difference.mean() < 1.5  # one pixel further it would be 7
     capsys.readouterr()
     cut = tmp_path / "cut.png"
     Image.fromarray(astronaut).save(cut)  # above her hair, the photo ends
