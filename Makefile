@@ -5,7 +5,7 @@ PORT ?= $(or $(GPEN_PORT),8000)
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 
-.PHONY: install serve test test-long lint format bench soak check-system clean
+.PHONY: install serve test test-long lint format audit bench soak check-system clean
 
 install: .venv/installed
 
@@ -42,6 +42,12 @@ lint: .venv/installed
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+
+# known vulnerabilities of the pinned packages, by pip-audit in an environment of its own
+audit:
+	test -x build/audit/bin/python || $(PYTHON) -m venv build/audit
+	build/audit/bin/python -m pip --disable-pip-version-check install --quiet pip-audit==2.10.1 || true
+	build/audit/bin/python .ci/audit.py
 
 format: .venv/installed
 	$(BIN)/ruff check --fix-only .

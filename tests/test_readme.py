@@ -56,6 +56,14 @@ SHORT = [
     *("train.batch_size=2", "train.validate_every=1", "data.workers=0"),
 ]
 
+DOCUMENTS = (
+    "README.md",
+    "CONTRIBUTING.md",
+    "CHANGELOG.md",
+    "SECURITY.md",
+    "docs/threat-model.md",
+)
+
 PICTURES = {".jpg", ".png"}
 
 _OUTPUT = re.compile(r"(?:-o|--output|--json|--csv|--grid) (\S+)")
@@ -228,9 +236,7 @@ def test_every_setting_is_named() -> None:
 
 
 def test_links_lead_somewhere() -> None:
-    for document in (
-        REPOSITORY / name for name in ("README.md", "CONTRIBUTING.md", "CHANGELOG.md")
-    ):
+    for document in (REPOSITORY / name for name in DOCUMENTS):
         for target in links(document.read_text(encoding="utf-8")):
             if not re.match(r"https?:|#", target):
                 assert (document.parent / target.partition("#")[0]).exists(), (
