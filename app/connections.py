@@ -3,12 +3,21 @@
 from __future__ import annotations
 
 import asyncio
+import fcntl
+import logging
+import struct
+import termios
+from contextlib import suppress
 
 import httptools
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
+log = logging.getLogger(__name__)
+
 HEADERS_S = 10.0
 STALL_S = 30.0
+LEAST_RATE = 4096
+"""Bytes a second that a client must take of its answers, while some wait for it."""
 _HEAD_BYTES = 64 * 1024
 _PIPELINED = 16  # requests that may wait behind the one that is being answered
 
@@ -18,11 +27,12 @@ class TimedConnection(HttpToolsProtocol):
 
     uvicorn closes a connection that idles after an answer, but waits for ever for the first
     request, for headers that come a byte a minute (slowloris), and for a client that does not take
-    its answer.  While a body comes in, and an answer is made, the gate keeps the time, and bounds
-    the body; headers, trailers and what surrounds chunks are bounded here.
+    its answer.  (One that takes it slowly but steadily is served.)  While a body comes in, and an
+    answer is made, the gate keeps the time, and bounds the body; headers, trailers and what
+    surrounds chunks are bounded here.
 
-    Other protocols are not to be had, and who asks for one (``curl --http2`` does) is answered as
-    if he had not (RFC 9110, 7.8).  The parser would take a body for the other protocol's.
+    Upgrade requests (``curl --http2`` sends one) are ignored, as RFC 9110, 7.8 allows.  The parser
+    would take a body for the other protocol's.
     """
 
     _timer: asyncio.TimerHandle | None = None
@@ -116,7 +126,31 @@ class TimedConnection(HttpToolsProtocol):
 
     def pause_writing(self) -> None:
         super().pause_writing()
-        self._stalled = self.loop.call_later(STALL_S, self.transport.abort)
+        self._watch_taking()
+
+    def _watch_taking(self) -> None:
+        self._stalled = self.loop.call_later(STALL_S, self._cut_if_stalled, self._untaken())
+
+    def _cut_if_stalled(self, before: int) -> None:
+        """Nothing is written meanwhile, so what is untaken can only become less."""
+        if before - self._untaken() < LEAST_RATE * STALL_S:
+            log.info("a client that took next to nothing for %g s was cut off", STALL_S)
+            self.transport.abort()
+        else:
+            self._watch_taking()
+
+    def _untaken(self) -> int:
+        """Bytes that the client has not acknowledged; where the system does not say, unsent ones.
+
+        The kernel's buffers hold megabytes, of which it asks for more only by large parts: a slow
+        client that reads all the time may seem to take nothing for a minute.
+        """
+        untaken = self.transport.get_write_buffer_size()
+        with suppress(OSError):
+            descriptor = self.transport.get_extra_info("socket").fileno()
+            queued = fcntl.ioctl(descriptor, termios.TIOCOUTQ, struct.pack("i", 0))
+            untaken += struct.unpack("i", queued)[0]
+        return untaken
 
     def resume_writing(self) -> None:
         if self._stalled is not None:

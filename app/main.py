@@ -20,7 +20,7 @@ from app.keys import ApiKeys
 from app.linger import CloseUnread
 from app.log import configure_logging
 from app.metrics import Metrics
-from app.middleware import ObserveRequests, RequestId, is_routine
+from app.middleware import ENHANCE, ObserveRequests, RequestId, is_routine
 from app.page.routes import page_router
 from app.security_headers import SecurityHeaders
 from app.service import Service
@@ -42,6 +42,7 @@ def exit_soon() -> None:
 def create_app(settings: Settings, on_failure: Callable[[], None] = exit_soon) -> FastAPI:
     """The application.  Nothing is loaded before it starts up."""
     metrics = Metrics()
+    metrics.begin_at_zero(ENHANCE)
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:

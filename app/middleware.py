@@ -12,13 +12,12 @@ from typing import Any
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from app.metrics import Metrics
+from app.metrics import CLIENT_GONE, Metrics
 
 log = logging.getLogger(__name__)
 
 ENHANCE = "/enhance"
 _UNKNOWN = "unknown"  # for paths that are no routes: theirs are without number
-_CLIENT_GONE = 499
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,128}")
 
 
@@ -48,8 +47,9 @@ class ObserveRequests:
     """Counts, times and logs every request, by route and status.
 
     The log has a line a request, at debug for probes and scrapes; nothing of it is the caller's own
-    but the id, which :class:`RequestId` has checked.  A client that goes away before its answer is
-    a 499, as nginx has it.
+    but the id, which :class:`RequestId` has checked.  A client that goes away, or is cut off,
+    before its answer is complete is a 499, as nginx has it.  The time is the service's own, from
+    the last byte of the request to the first of its answer.
     """
 
     def __init__(self, app: ASGIApp, metrics: Metrics) -> None:
@@ -60,23 +60,28 @@ class ObserveRequests:
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
-        start, status = time.perf_counter(), _CLIENT_GONE
+        start, status = time.perf_counter(), CLIENT_GONE
         end: float | None = None
+        complete = False
 
         async def send_noting(message: Message) -> None:
-            nonlocal status, end
+            nonlocal status, end, complete
             if message["type"] == "http.response.start":
-                status = message["status"]
+                status, end = message["status"], time.perf_counter()
             elif not message.get("more_body"):
-                end = time.perf_counter()  # before it is sent: that may linger
+                complete = True
             await send(message)
 
         try:
             await self.app(scope, receive, send_noting)
         except Exception:
-            status = 500 if status == _CLIENT_GONE else status  # what the server says then
+            status = 500 if status == CLIENT_GONE else status  # what the server says then
             raise
+        else:
+            status = status if complete else CLIENT_GONE
         finally:
+            visit = scope["state"].get("visit")
+            start = start if visit is None else visit.completed
             self._note(scope, status, (end or time.perf_counter()) - start)
 
     def _note(self, scope: Scope, status: int, seconds: float) -> None:
