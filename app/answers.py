@@ -42,8 +42,9 @@ class FaceModel(BaseModel):
 
 
 class TimingsModel(BaseModel):
-    """Milliseconds."""
+    """Milliseconds; together what the request took from its last byte on."""
 
+    wait: float
     decode: float
     detect: float
     queue: float
@@ -68,7 +69,7 @@ class EnhancedModel(BaseModel):
 
 
 class QueueModel(BaseModel):
-    faces: int = Field(description="that wait")
+    faces: int = Field(description="that wait; a photo counts as one until they are found")
     limit: int
 
 

@@ -110,7 +110,7 @@ async def enhance(
     await form.file.close()
     if len(data) > service.settings.max_upload_bytes:
         raise TooLarge(f"The file is larger than {service.settings.max_upload_mb:g} MB.")
-    enhanced = await service.enhance(data, form, request.state.deadline)
+    enhanced = await service.enhance(data, form, request.state.visit)
     request.state.faces = len(enhanced.reports)  # for the log
     headers = _headers(enhanced)
     trace.get_current_span().set_attributes(_attributes(enhanced))
@@ -209,6 +209,7 @@ async def health(request: Request, response: Response) -> HealthModel:
     if service.running is None:
         return described
     restorer, queue = service.running.loaded.restorer, service.running.queue
+    waiting = len(queue) + len(service.line)
     return described.model_copy(
         update={
             "model": restorer.name,
@@ -216,7 +217,7 @@ async def health(request: Request, response: Response) -> HealthModel:
             "device": ", ".join(r.engine.device for r in service.running.loaded.restorers),
             "engine": restorer.engine.name,
             "precision": restorer.engine.precision,
-            "queue": QueueModel(faces=len(queue), limit=queue.limit),
+            "queue": QueueModel(faces=waiting, limit=queue.limit),
         }
     )
 

@@ -3,14 +3,23 @@
 from __future__ import annotations
 
 import asyncio
+import fcntl
+import logging
+import struct
+import termios
+from contextlib import suppress
 
 import httptools
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from app.edge import MAX_HEADERS
 
+log = logging.getLogger(__name__)
+
 HEADERS_S = 10.0
 STALL_S = 30.0
+LEAST_RATE = 4096
+"""Bytes a second that a client must take of its answers, while some wait for it."""
 LAST_REQUEST_S = 1.0
 """Seconds, when the server ends, for a request that was sent before the client could know."""
 _HEAD_BYTES = 64 * 1024
@@ -26,8 +35,9 @@ class TimedConnection(HttpToolsProtocol):
 
     uvicorn closes a connection that idles after an answer, but waits for ever for the first
     request, for headers that come a byte a minute (slowloris), and for a client that does not take
-    its answer.  While a body comes in, and an answer is made, the gate keeps the time, and bounds
-    the body; headers, trailers and what surrounds chunks are bounded here.
+    its answer.  (One that takes it slowly but steadily is served.)  While a body comes in, and an
+    answer is made, the gate keeps the time, and bounds the body; headers, trailers and what
+    surrounds chunks are bounded here.
 
     Each chunk and each header costs us about a microsecond, and the sender a few bytes: a body in
     chunks of one byte would cost a thousand times what a plain one does, on the event loop.  So
@@ -151,7 +161,31 @@ class TimedConnection(HttpToolsProtocol):
 
     def pause_writing(self) -> None:
         super().pause_writing()
-        self._stalled = self.loop.call_later(STALL_S, self.transport.abort)
+        self._watch_taking()
+
+    def _watch_taking(self) -> None:
+        self._stalled = self.loop.call_later(STALL_S, self._cut_if_stalled, self._untaken())
+
+    def _cut_if_stalled(self, before: int) -> None:
+        """Nothing is written meanwhile, so what is untaken can only become less."""
+        if before - self._untaken() < LEAST_RATE * STALL_S:
+            log.info("a client that took next to nothing for %g s was cut off", STALL_S)
+            self.transport.abort()
+        else:
+            self._watch_taking()
+
+    def _untaken(self) -> int:
+        """Bytes that the client has not acknowledged; where the system does not say, unsent ones.
+
+        The kernel's buffers hold megabytes, of which it asks for more only by large parts: a slow
+        client that reads all the time may seem to take nothing for a minute.
+        """
+        untaken = self.transport.get_write_buffer_size()
+        with suppress(OSError):
+            descriptor = self.transport.get_extra_info("socket").fileno()
+            queued = fcntl.ioctl(descriptor, termios.TIOCOUTQ, struct.pack("i", 0))
+            untaken += struct.unpack("i", queued)[0]
+        return untaken
 
     def resume_writing(self) -> None:
         if self._stalled is not None:

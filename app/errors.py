@@ -96,8 +96,15 @@ class NoFace(ServiceError):
     slug = "no-face"
 
 
+MOST_RETRY_S = 120
+"""Seconds: who is to come back later than that had better be told by a person."""
+
+
 class Unavailable(ServiceError):
-    """The same request may succeed later, or elsewhere.  ``retry_after`` is in seconds."""
+    """The same request may succeed later, or elsewhere.
+
+    ``retry_after`` is in seconds; the client is told a whole number from 1 to MOST_RETRY_S.
+    """
 
     status = 503
     title = "Unavailable"
@@ -109,7 +116,8 @@ class Unavailable(ServiceError):
 
     @property
     def headers(self) -> dict[str, str]:
-        return {"Retry-After": str(max(1, math.ceil(self.retry_after)))}
+        seconds = min(max(1.0, self.retry_after), MOST_RETRY_S)
+        return {"Retry-After": str(math.ceil(seconds))}
 
 
 class NotServing(Unavailable):
@@ -127,14 +135,14 @@ class Overloaded(Unavailable):
 
 
 class QueueFull(Unavailable):
-    """More faces than may wait, or than can be restored in time."""
+    """More requests or faces than may wait, or than can be restored in time."""
 
     title = "Queue full"
     slug = "queue-full"
 
 
 class MemoryFull(Unavailable):
-    """More pixels than fit into memory, the machine's or the device's."""
+    """The machine's or the device's memory ran out."""
 
     title = "Memory full"
     slug = "memory-full"

@@ -23,6 +23,7 @@ from app.guard import Guard
 from app.parsing import FaceParser, load_parser, make_parser
 from app.restore import Restorer
 from app.settings import Settings
+from app.threads import WatchedPool
 from app.upscale import Upscaler, make_upscaler
 from model.checkpoints import (
     CHECKPOINTS,
@@ -77,6 +78,12 @@ class Loaded:
     def calls(self) -> list[Restorer]:
         """Each restorer as often as it takes calls at a time: a worker each."""
         return [each for each in self.restorers for _ in range(each.engine.calls)]
+
+    @property
+    def threads(self) -> list[WatchedPool]:
+        """Of the networks beside the generator that have one of their own."""
+        parsing = [] if self.parser is None else [self.parser.thread]
+        return [*parsing, *{id(u): u.thread for u in self.upscalers.values()}.values()]
 
 
 def load(settings: Settings) -> Loaded:

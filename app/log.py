@@ -3,19 +3,13 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
-from concurrent.futures import Future, ThreadPoolExecutor
-from contextvars import ContextVar, copy_context
+from contextvars import ContextVar
 from datetime import datetime
-from functools import partial
-from typing import Literal, ParamSpec, TypeVar
+from typing import Literal
 
 from pythonjsonlogger.json import JsonFormatter
 
 from app.text import printable
-
-P = ParamSpec("P")
-T = TypeVar("T")
 
 LogFormat = Literal["text", "json"]
 
@@ -32,16 +26,6 @@ def configure_logging(level: str, log_format: LogFormat = "text") -> None:
     logging.getLogger("PIL").setLevel(logging.CRITICAL)  # a hostile file is no error of ours
     for noisy in ("asyncio", "multipart", "python_multipart", "matplotlib", "numba"):
         logging.getLogger(noisy).setLevel(logging.WARNING)
-
-
-class ContextPool(ThreadPoolExecutor):
-    """Threads that work in the context of whoever submits a job, as :func:`asyncio.to_thread` does.
-
-    So what they log has the request's id.
-    """
-
-    def submit(self, fn: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> Future[T]:
-        return super().submit(partial(copy_context().run, fn, *args, **kwargs))
 
 
 class _Timed(logging.Formatter):

@@ -24,7 +24,7 @@ from app.log import configure_logging
 from app.metrics import Metrics
 from app.middleware import ObserveRequests, RequestId
 from app.page.routes import page_router
-from app.paths import OPENAPI, is_routine
+from app.paths import ENHANCE, OPENAPI, is_routine
 from app.security_headers import SecurityHeaders
 from app.service import Service
 from app.settings import Settings, read_settings
@@ -54,6 +54,7 @@ def _say_who_gets_in(settings: Settings) -> None:
 def create_app(settings: Settings, on_failure: Callable[[], None] = exit_soon) -> FastAPI:
     """The application.  Nothing is loaded before it starts up."""
     metrics = Metrics()
+    metrics.begin_at_zero(ENHANCE)
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:

@@ -12,13 +12,12 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app.log import request_id as current_request_id
-from app.metrics import Metrics
+from app.metrics import CLIENT_GONE, Metrics
 from app.paths import ENHANCE, is_routine, route_path
 
 log = logging.getLogger(__name__)
 
 _UNKNOWN = "unknown"  # for paths that are no routes: theirs are without number
-_CLIENT_GONE = 499
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,128}")
 
 
@@ -53,7 +52,8 @@ class ObserveRequests:
 
     The log has a line a request, at debug for probes and scrapes; nothing of it is the caller's own
     but the id, which :class:`RequestId` has checked.  In JSON its numbers are fields of their own.
-    A client that goes away before its answer is a 499, as nginx has it.
+    A client that goes away, or is cut off, before its answer is complete is a 499, as nginx has it.
+    The time is the service's own, from the last byte of the request to the first of its answer.
     """
 
     def __init__(self, app: ASGIApp, metrics: Metrics) -> None:
@@ -65,25 +65,30 @@ class ObserveRequests:
             await self.app(scope, receive, send)
             return
         path, routine = route_path(scope), is_routine(scope)
-        start, status = time.perf_counter(), _CLIENT_GONE
+        start, status = time.perf_counter(), CLIENT_GONE
         end: float | None = None
+        complete = False
 
         async def send_noting(message: Message) -> None:
-            nonlocal status, end
+            nonlocal status, end, complete
             if message["type"] == "http.response.start":
-                status = message["status"]
+                status, end = message["status"], time.perf_counter()
             elif not message.get("more_body"):
-                end = time.perf_counter()  # before it is sent: that may linger
+                complete = True
             await send(message)
 
         try:
             await self.app(scope, receive, send_noting)
         except Exception:
-            status = 500 if status == _CLIENT_GONE else status  # what the server says then
+            status = 500 if status == CLIENT_GONE else status  # what the server says then
             raise
+        else:
+            status = status if complete else CLIENT_GONE
         finally:
             route = getattr(scope.get("route"), "path", None) or _route(path)
             level = logging.DEBUG if routine else logging.INFO
+            visit = scope["state"].get("visit")
+            start = start if visit is None else visit.completed
             self._note(scope["state"], route, status, (end or time.perf_counter()) - start, level)
 
     def _note(

@@ -102,7 +102,7 @@ _DETAILS: dict[type[ServiceError], str] = {
     NotServing: "The service is starting.",
     Overloaded: "Too many requests are in flight.",
     QueueFull: "Too many faces are waiting; try again.",
-    MemoryFull: "Too many large photos are being worked on; try again.",
+    MemoryFull: "There is too little memory for this photo now.",
     DeadlineExceeded: "Not done within 30 s.",
 }
 
@@ -128,7 +128,10 @@ ENHANCED_HEADERS = {
     ),
     "X-Upscaler": _header("what enlarged the photo; absent with upscale 1", "bicubic")
     | {"required": False},
-    "Server-Timing": _header("the stages, in milliseconds", "decode;dur=21.4, detect;dur=48.2"),
+    "Server-Timing": _header(
+        "the stages, in milliseconds, from the request's last byte on",
+        "wait;dur=3.2, decode;dur=21.4",
+    ),
 }
 """Of the answer with a restored photo."""
 
@@ -160,6 +163,7 @@ _ENHANCED = {
         }
     ],
     "timings_ms": {
+        "wait": 3.2,
         "decode": 21.4,
         "detect": 48.2,
         "queue": 0.2,

@@ -1,6 +1,8 @@
-"""How long things take, learned as they are done."""
+"""How long things take: measured at the start, and learned as they are done."""
 
 from __future__ import annotations
+
+from dataclasses import dataclass
 
 _WEIGHT = 0.1  # of the newest: the last twenty or so count
 
@@ -15,3 +17,16 @@ class Pace:
     def note(self, seconds: float) -> None:
         self._seen += 1
         self.seconds += max(_WEIGHT, 1 / self._seen) * (seconds - self.seconds)
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What a request takes of the whole service's time, in seconds, by the size of its photo."""
+
+    photo: float = 0.0
+    """Of any photo: mostly restoring a face."""
+    megapixel: float = 0.0
+    """For each megapixel of the output: decoding, detecting, pasting, encoding."""
+
+    def of(self, pixels: int) -> float:
+        return self.photo + self.megapixel * pixels / 1e6

@@ -11,9 +11,7 @@ import math
 import textwrap
 import time
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
-from functools import partial
 from pathlib import Path
 
 import cv2
@@ -26,6 +24,7 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval
 from app.deadline import NEVER, Deadline
 from app.mask import CLASSES, FloatMap, oval, parsed
 from app.photo import Pixels
+from app.threads import WatchedPool
 from model import torchvision_compat  # noqa: F401  (before facexlib)
 from model.weights import WeightsError, read_tensors
 
@@ -44,7 +43,7 @@ class FaceParser:
 
     network: nn.Module
     """(1, 3, SIDE, SIDE) RGB in [-1, 1] -> scores (1, CLASSES, SIDE, SIDE), and a picture."""
-    thread: ThreadPoolExecutor = field(default_factory=partial(ThreadPoolExecutor, 1, "gpen-parse"))
+    thread: WatchedPool = field(default_factory=lambda: WatchedPool(1, "gpen-parse"))
     """Which alone runs it, a crop at a time: that keeps a device busy, and takes memory enough."""
     seconds: float = 0.0
     """That a crop took, seen once: a first guess."""
@@ -100,9 +99,7 @@ def make_parser(network: nn.Module, threads: int) -> FaceParser:
     ``threads``: how many it may use of the processor.  Raises WeightsError when its output is not
     finite.
     """
-    thread = ThreadPoolExecutor(
-        1, "gpen-parse", initializer=torch.set_num_threads, initargs=(threads,)
-    )
+    thread = WatchedPool(1, "gpen-parse", threads)
     parser = FaceParser(network, thread)
     grey = np.full((SIDE, SIDE, 3), 128, np.uint8)
     for _ in range(2):

@@ -35,12 +35,15 @@ Reason = Literal["limit", "not selected", "landmarks", "profile", "identity", "q
 
 @dataclass(frozen=True)
 class Timings:
-    """Seconds."""
+    """Seconds; together what a request took from the last byte of its body on."""
 
+    wait: float = 0
+    """In the line, until the photo's turn."""
     decode: float = 0
     detect: float = 0
     """Aligning included."""
     queue: float = 0
+    """For the other faces of a batch, and for a thread that finishes the photo."""
     restore: float = 0
     paste: float = 0
     """Parsing and upscaling included."""

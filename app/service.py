@@ -4,42 +4,46 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import threading
+import random
 import time
 from collections.abc import Callable
 from concurrent.futures import Future
-from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from enum import StrEnum
-from functools import partial
 from typing import Any, TypeVar
 
-import numpy as np
 import torch
 
-from app.admission import Admission
-from app.batch import FaceQueue, RestoredFace, Worker
-from app.budget import PixelBudget, memory_bytes, pixels_by_memory
+from app.admission import Admission, Visit
+from app.batch import FaceQueue, RestoredFace
+from app.budget import (
+    answer_bytes_by_memory,
+    pixels_alone_by_memory,
+    pixels_by_memory,
+    upload_bytes_by_memory,
+)
 from app.cores import core_count
 from app.deadline import Deadline
-from app.errors import MemoryFull, NotServing
-from app.load import Loaded, load
-from app.log import ContextPool
+from app.delivery import Answers
+from app.errors import MemoryFull, NotServing, TooLarge
+from app.line import Line
+from app.load import load
 from app.metrics import Metrics
 from app.options import EnhanceOptions
-from app.pace import Pace
 from app.photo import Pixels
 from app.pipeline import Enhanced, FoundFaces, find, finish, measure_work
 from app.preparation import prepare_apart
+from app.rehearsal import rehearse
+from app.running import Running, photos_at_once, run, worker_threads
 from app.settings import Settings
+from app.threads import WatchedPool, in_daemon_thread
 
 log = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
 LOADING = "gpen-load"
-"""The thread that loads."""
-_UPLOADS_SHARE = 0.05  # of the memory: a body is there up to three times while its form is parsed
+"""Name of the thread that loads."""
 _WATCH_S = 0.5
 
 
@@ -50,28 +54,6 @@ class Status(StrEnum):
     FAILED = "failed"
 
 
-@dataclass(frozen=True)
-class Running:
-    """A loaded service with its workers."""
-
-    loaded: Loaded
-    queue: FaceQueue
-    workers: tuple[Worker, ...]
-    """As ``loaded.calls``."""
-
-    @property
-    def alive(self) -> bool:
-        return all(worker.alive for worker in self.workers)
-
-    @property
-    def busy_seconds(self) -> float:
-        return max(worker.busy_seconds for worker in self.workers)
-
-    def stop(self) -> None:
-        for worker in self.workers:
-            worker.stop()
-
-
 class Service:
     """Loads in the background, so that ``/health`` answers from the first moment."""
 
@@ -80,26 +62,36 @@ class Service:
     ) -> None:
         self.settings = settings
         self.metrics = metrics
+        cores = core_count()
+        most_pixels = settings.max_pixels_in_flight or pixels_by_memory()
+        self.line = Line(
+            settings.queue_faces,  # a photo that waits counts as one face, until more are found
+            most_pixels,
+            readers=cores,
+            at_once=0,  # until the service has loaded
+            on_wait=metrics.wait_seconds.observe,
+        )
+        self._most_pixels_alone = max(most_pixels, pixels_alone_by_memory())
         self.admission = Admission(
+            self.line,
             settings.max_requests_in_flight,
-            settings.max_bytes_in_flight
-            or max(settings.max_body_bytes, int(_UPLOADS_SHARE * memory_bytes())),
-            Pace(0.0),  # learned when the models are loaded, and with every request
-            parallel=core_count(),
+            settings.max_bytes_in_flight or max(settings.max_body_bytes, upload_bytes_by_memory()),
+            parallel=cores,
         )
-        self.budget = PixelBudget(
-            settings.max_pixels_in_flight or pixels_by_memory(),
-            retry_after=lambda: self.admission.pace.seconds,
-        )
+        self.answers = Answers(answer_bytes_by_memory())
+        metrics.watch_line(self.line)
         metrics.watch_admission(self.admission)
-        metrics.watch_pixels(lambda: self.budget.used, self.budget.limit)
+        metrics.watch_answers(self.answers)
         self.running: Running | None = None
         self._failed = False
         self._draining = False
         self._on_failure = on_failure
-        self._finding = _pool("gpen-find")
-        # of its own: photos that are nearly done, and hold most memory, do not wait for newcomers
-        self._finishing = _pool("gpen-finish")
+        # A photo a core: threads of threads would wait for each other, busily.  Headers are read in
+        # a pool of their own, so that whoever is refused by them hears it soon; photos are finished
+        # in another, so that those that are nearly done do not wait for newcomers.
+        self._measuring, self._finding, self._finishing = (
+            WatchedPool(cores, f"gpen-{name}") for name in ("measure", "find", "finish")
+        )
         self._tasks: list[asyncio.Task[None]] = []
 
     @property
@@ -117,7 +109,7 @@ class Service:
     def serving(self) -> Running:
         """What requests are served with.  Raises NotServing."""
         if self.running is None or self.status not in (Status.OK, Status.DRAINING):
-            raise NotServing(f"The service is {self.status}.", retry_after=5)
+            raise NotServing(f"The service is {self.status}.", random.uniform(3, 8))
         return self.running
 
     def start(self) -> None:
@@ -129,65 +121,66 @@ class Service:
             await asyncio.to_thread(self.running.stop)
         for task in self._tasks:
             task.cancel()
-        for pool in (self._finding, self._finishing):
+        for pool in (self._measuring, self._finding, self._finishing):
             pool.shutdown(wait=False, cancel_futures=True)
 
     async def _watch(self) -> None:
-        """A device that hangs raises nothing: only time tells."""
-        limit = self.settings.worker_timeout_s
-        while self.running is None or self.running.busy_seconds < limit:  # noqa: ASYNC110
+        """Native code that hangs raises nothing: only time tells."""
+        while (hanging := self._hanging()) is None:  # noqa: ASYNC110
             await asyncio.sleep(_WATCH_S)
-        log.critical("the device has been at one batch for more than %g s", limit)
+        log.critical("%s", hanging)
         self._failed = True
         self._on_failure()
+
+    def _hanging(self) -> str | None:
+        """What has been busy for so long that it will never end."""
+        limit = self.settings.worker_timeout_s
+        watched: list[tuple[str, float, float]] = [
+            ("reading a header", self._measuring.busy_seconds, limit),
+            ("finding the faces of a photo", self._finding.busy_seconds, limit),
+        ]
+        # enlarging and parsing may take what is left of a deadline, and then end with their step
+        longer = limit + self.settings.request_timeout_s
+        watched.append(("finishing a photo", self._finishing.busy_seconds, longer))
+        if self.running is not None:
+            watched.append(("the device, with one batch,", self.running.busy_seconds, limit))
+            watched += [
+                (f"{pool.name}", pool.busy_seconds, longer) for pool in self.running.loaded.threads
+            ]
+        for what, seconds, most in watched:
+            if seconds >= most:
+                return f"{what} has taken more than {most:g} s"
+        return None
 
     async def _load(self) -> None:
         start = time.perf_counter()
         try:
-            loaded = await _in_daemon_thread(lambda: load(self.settings))
-            self._run(loaded)
+            loaded = await in_daemon_thread(lambda: load(self.settings), LOADING)
+            cost = await in_daemon_thread(
+                lambda: rehearse(loaded, self.settings.limits, worker_threads()), LOADING
+            )
+            self.admission.begin(cost)
+            self._serve_with(run(loaded, self.settings, self.metrics, self._on_failure))
         except Exception as error:
             log.critical("cannot start: %s", error, exc_info=not isinstance(error, ValueError))
             self._failed = True
             self._on_failure()
             return
         log.info(
-            "ready after %.1f s: %s on %s (licence: %s)",
+            "ready after %.1f s: %s on %s (licence: %s); a photo of a megapixel takes %.3f s",
             time.perf_counter() - start,
             loaded.restorer.name,
             loaded.restorer.engine.device,
             loaded.restorer.licence,
+            cost.of(1_000_000),
         )
         if not loaded.prepared and self.running is not None:
             await self._prepare(self.running)
 
-    def _run(self, loaded: Loaded) -> None:
-        self.admission.pace = Pace(loaded.seconds_per_face)
-        queue = FaceQueue(
-            self.settings.queue_faces,
-            Pace(loaded.seconds_per_face),
-            on_drop=self.metrics.dropped.inc,
-        )
-        self.metrics.watch_queue(lambda: len(queue), queue.limit)
-        self.metrics.watch_devices([restorer.engine.device for restorer in loaded.restorers])
-        size = loaded.restorer.size
-        workers = tuple(
-            Worker(
-                restorer,
-                queue,
-                max_batch=loaded.max_batch,
-                max_wait=loaded.max_wait,
-                sample=np.zeros((1, size, size, 3), np.uint8),
-                threads=max(1, torch.get_num_threads() // 2),  # the pools need cores, too
-                side_by_side=len(loaded.calls),
-                on_death=self._on_failure,
-                on_batch=self.metrics.observe_batch,
-            )
-            for restorer in loaded.calls
-        )
-        for worker in workers:
-            worker.start()
-        self.running = Running(loaded, queue, workers)
+    def _serve_with(self, running: Running) -> None:
+        self.running = running
+        self.line.at_once = photos_at_once(running.loaded, self.settings.queue_faces)
+        self.metrics.tell_info(running.loaded.restorer)
 
     async def _prepare(self, running: Running) -> None:
         """Have the engine prepared that is the fastest on this machine, and go over to it."""
@@ -195,101 +188,85 @@ class Service:
             log.warning("no other engine could be prepared: PyTorch goes on")
             return
         try:
-            loaded = await _in_daemon_thread(lambda: load(self.settings))
+            loaded = await in_daemon_thread(lambda: load(self.settings), LOADING)
         except (ValueError, RuntimeError, ArithmeticError, OSError) as error:
             log.warning("the prepared engine cannot be used: %s; PyTorch goes on", error)
             return
         for worker, restorer in zip(running.workers, loaded.calls, strict=True):
             worker.use(restorer, loaded.max_batch)
-        self.running = replace(running, loaded=loaded)
+        self._serve_with(replace(running, loaded=loaded))
         engine = loaded.restorer.engine
         log.info("from now on %s restores, in %s", engine.name, engine.precision)
 
-    async def enhance(self, data: bytes, options: EnhanceOptions, deadline: Deadline) -> Enhanced:
+    async def enhance(self, data: bytes, options: EnhanceOptions, visit: Visit) -> Enhanced:
         """Restore a photo.  Raises ServiceError.
 
         When this is cancelled, so is what waits; what runs in a thread ends with its step if
-        ``deadline`` is ended too.
+        the visit's deadline is ended too.
         """
         running = self.serving()
-        limits, loaded = self.settings.limits, running.loaded
-        # by the header alone, so not behind the pool's long jobs: who is refused hears it soon
-        pixels = await asyncio.to_thread(measure_work, data, options, limits)
-        release = self.budget.take(pixels)
-        finding = self._finding.submit(
-            find, data, options, limits, loaded.detector, loaded.restorer, deadline
-        )
-        job: Future[Any] = finding
-        try:
-            found = await _outlived_by(finding)
-            crops, found = await _restore(running.queue, found, deadline)
-            upscaler = loaded.upscalers.get(options.upscale)
-            job = finishing = self._finishing.submit(
-                finish, found, crops, options, deadline, upscaler, loaded.guard, loaded.parser
+        deadline, limits, loaded = visit.deadline, self.settings.limits, running.loaded
+        pixels = await _shielded(self._measuring.submit(measure_work, data, options, limits))
+        self._check_fits(pixels)
+        visit.join(pixels)
+        turn = await self.line.turn(pixels)
+        finding = asyncio.wrap_future(
+            self._finding.submit_timed(
+                find, data, options, limits, loaded.detector, loaded.restorer, deadline
             )
-            enhanced = await _outlived_by(finishing)
+        )
+        finding.add_done_callback(lambda _: turn.read())
+        job: asyncio.Future[Any] = finding
+        try:
+            reading = await _shielded(finding)
+            crops, found = await _restore(running.queue, reading.result, deadline)
+            upscaler = loaded.upscalers.get(options.upscale)
+            job = finishing = asyncio.wrap_future(
+                self._finishing.submit_timed(
+                    finish, found, crops, options, deadline, upscaler, loaded.guard, loaded.parser
+                )
+            )
+            finished = await _shielded(finishing)
         except (MemoryError, torch.OutOfMemoryError) as error:
             log.warning("out of memory: %s", error)
             raise MemoryFull("There is too little memory for this photo now.", 1) from error
         finally:
             # a thread goes on to the end of its step, and holds its photo that long
-            job.add_done_callback(lambda _: release())
-        self._count_faces(found, enhanced)
-        return enhanced
+            job.add_done_callback(lambda _: turn.end())
+        enhanced = finished.result
+        # between its faces' detection and their pasting a photo waits, or is restored
+        timings = replace(
+            enhanced.timings,
+            wait=reading.began - visit.completed,
+            queue=finished.began - reading.ended - found.timings.restore,
+        )
+        self.metrics.observe_photo(timings, enhanced.reports)
+        return replace(enhanced, timings=timings)
 
-    def _count_faces(self, found: FoundFaces, enhanced: Enhanced) -> None:
-        if found.aligned:
-            self.metrics.queue_seconds.observe(found.timings.queue)
-        for report in enhanced.reports:
-            self.metrics.faces.labels(report.reason or "restored").inc()
+    def _check_fits(self, pixels: int) -> None:
+        """Raises TooLarge where not even an idle service has memory enough."""
+        if pixels > self._most_pixels_alone:
+            raise TooLarge(
+                f"The result would have {pixels} pixels; this service has memory for "
+                f"{self._most_pixels_alone} at a time."
+            )
 
 
-def _pool(name: str) -> ContextPool:
-    """A photo a core: threads of threads would wait for each other, busily."""
-    return ContextPool(core_count(), name, initializer=torch.set_num_threads, initargs=(1,))
-
-
-async def _outlived_by(job: Future[T]) -> T:
+async def _shielded(job: Future[T] | asyncio.Future[T]) -> T:
     """Wait for a job, which goes on when nobody waits any more.
 
     Cancelled, it would stay in the pool's queue with its photo, uncounted; so it comes to its turn,
     and ends at its first look at the deadline.
     """
-    future = asyncio.wrap_future(job)
+    future = asyncio.wrap_future(job) if isinstance(job, Future) else job
     future.add_done_callback(lambda done: done.cancelled() or done.exception())  # has been seen
     return await asyncio.shield(future)
-
-
-def _in_daemon_thread(work: Callable[[], T]) -> asyncio.Future[T]:
-    """Run in a thread that does not keep the process alive: a download may take very long."""
-    loop = asyncio.get_running_loop()
-    future: asyncio.Future[T] = loop.create_future()
-    threads = torch.get_num_threads()  # a new thread begins with what any other has set last
-
-    def settle(set_outcome: Callable[[], None]) -> None:
-        if not future.done():
-            set_outcome()
-
-    def run() -> None:
-        torch.set_num_threads(threads)
-        try:
-            result = work()
-        except Exception as error:  # noqa: BLE001  (it is the future's)
-            outcome: Callable[[], None] = partial(future.set_exception, error)
-        else:
-            outcome = partial(future.set_result, result)
-        with suppress(RuntimeError):  # the loop is closed: nobody waits any more
-            loop.call_soon_threadsafe(settle, outcome)
-
-    threading.Thread(target=run, name=LOADING, daemon=True).start()
-    return future
 
 
 async def _restore(
     queue: FaceQueue, found: FoundFaces, deadline: Deadline
 ) -> tuple[list[Pixels], FoundFaces]:
-    """Send the faces through the queue; the timings say how long they waited and took."""
-    start = time.perf_counter()
+    """Send the faces through the queue; the timings say how long they took from their batch on."""
     futures = queue.put(found.crops, deadline)
     try:
         faces: list[RestoredFace] = await asyncio.gather(*map(asyncio.wrap_future, futures))
@@ -297,6 +274,6 @@ async def _restore(
         for future in futures:
             future.cancel()  # those still waiting, when one failed or the caller gave up
     end = time.perf_counter()
-    started = min((face.started for face in faces), default=start)
-    timings = replace(found.timings, queue=started - start, restore=end - started)
+    started = min((face.started for face in faces), default=end)
+    timings = replace(found.timings, restore=end - started)
     return [face.crop for face in faces], replace(found, timings=timings)

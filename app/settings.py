@@ -91,7 +91,7 @@ class Settings(BaseSettings):
     max_wait_ms: float | None = Field(
         None, ge=0, le=1000, description="how long a batch waits to fill (by device)"
     )
-    queue_faces: PositiveInt = Field(256, description="faces that may wait")
+    queue_faces: PositiveInt = Field(256, description="faces, or photos, that may wait")
     max_faces: PositiveInt = Field(64, description="faces restored of one photo")
 
     max_upload_mb: float = Field(20, gt=0, le=1024, description="MB (10^6 bytes) of a photo")
@@ -122,7 +122,10 @@ class Settings(BaseSettings):
 
     request_timeout_s: float = Field(30, gt=0, le=3600, description="seconds for a request")
     worker_timeout_s: float = Field(
-        120, gt=0, le=3600, description="seconds for a batch; then the device counts as dead"
+        120,
+        gt=0,
+        le=3600,
+        description="seconds for a batch, or to find a photo's faces; then it hangs for good",
     )
     keep_alive_s: float = Field(
         75, gt=0, le=3600, description="seconds until an idle connection is closed"

@@ -12,7 +12,6 @@ import math
 import threading
 import time
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 
 import cv2
@@ -25,6 +24,7 @@ from app.deadline import NEVER, Deadline
 from app.errors import MemoryFull
 from app.pace import Pace
 from app.photo import Levels, Photo, is_black_and_white
+from app.threads import WatchedPool
 from model.super_resolution import Margins, SuperResolution
 
 log = logging.getLogger(__name__)
@@ -48,7 +48,7 @@ class Upscaler:
 
     name: str
     network: SuperResolution
-    thread: ThreadPoolExecutor
+    thread: WatchedPool
     """A single one, which may use all cores."""
     pace: Pace
     """Seconds a feature."""
@@ -93,9 +93,7 @@ def make_upscaler(name: str, network: SuperResolution, threads: int) -> Upscaler
     ``threads``: how many it may use of the processor.  Raises FloatingPointError when its output
     is not finite.
     """
-    thread = ThreadPoolExecutor(
-        1, "gpen-upscale", initializer=torch.set_num_threads, initargs=(threads,)
-    )
+    thread = WatchedPool(1, "gpen-upscale", threads)
     side = _SAMPLE * network.fold
     sample = np.full((side, side, 3), 128, np.uint8)
     for _ in range(2):

@@ -59,3 +59,28 @@ def test_the_process_ends_within_five_seconds(
             assert poisoned.result(30).status_code in {500, 503}
         except httpx2.TransportError:
             assert "sleep" in failure  # it was still waiting
+
+
+HANGS_TWICE = """
+import threading, time
+import app.pipeline
+detect, left = app.pipeline.detect, threading.Semaphore(2)
+def hanging(*arguments, **options):
+    if threading.current_thread().name.startswith("gpen-find") and left.acquire(blocking=False):
+        time.sleep(600)
+    return detect(*arguments, **options)
+app.pipeline.detect = hanging
+"""
+
+
+def test_detection_that_hangs_ends_the_process(tmp_path: Path, astronaut_png: bytes) -> None:
+    settings = {"GPEN_WORKER_TIMEOUT_S": "4", "GPEN_REQUEST_TIMEOUT_S": "2"}
+    with (
+        serving(tmp_path / "log", HANGS_TWICE, GPEN_MODEL="gpen-starter-256", **settings) as server,
+        ThreadPoolExecutor(2) as pool,
+    ):
+        start = time.monotonic()
+        poisoned = [pool.submit(enhance, server, astronaut_png) for _ in range(2)]
+        assert {one.result().status_code for one in poisoned} == {504}
+        assert server.process.wait(4 + 10 - (time.monotonic() - start)) == 1
+    assert "finding the faces of a photo has taken more than 4 s" in server.log.read_text()

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 
 
 class PixelGate:
-    """Where :class:`app.budget.PixelBudget` refuses a photo, this has it wait.  Thread-safe."""
+    """What :class:`app.line.Line` is on the service's event loop, among threads.  Thread-safe."""
 
     def __init__(self, limit: int) -> None:
         self.limit = limit

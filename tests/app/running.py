@@ -16,6 +16,7 @@ from starlette.testclient import TestClient
 from app import service
 from app.load import Loaded
 from app.main import create_app
+from app.pace import Cost
 from app.settings import Settings
 
 
@@ -39,6 +40,7 @@ def running(
 ) -> Iterator[tuple[TestClient, threading.Event]]:
     """The application with another ``load``, and an event: the process would have ended."""
     monkeypatch.setattr(service, "load", work)
+    monkeypatch.setattr(service, "rehearse", lambda *_: Cost(0.05, 0.05))
     ended = threading.Event()
     app = create_app(Settings(model="gpen-starter-256", **settings), on_failure=ended.set)
     with TestClient(app, raise_server_exceptions=False) as client:
@@ -59,5 +61,5 @@ def wait_for(client: TestClient, status: str) -> httpx2.Response:
     return answer
 
 
-def post(client: TestClient, data: bytes) -> httpx2.Response:
-    return client.post("/enhance", files={"file": data})
+def post(client: TestClient, data: bytes, headers: dict[str, str] | None = None) -> httpx2.Response:
+    return client.post("/enhance", files={"file": data}, headers=headers)

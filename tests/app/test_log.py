@@ -6,7 +6,8 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from app.load import Loaded
-from app.log import ContextPool, LogFormat, configure_logging, request_id
+from app.log import LogFormat, configure_logging, request_id
+from app.threads import WatchedPool
 from tests.app.running import running, wait_for
 
 LOG_FORMATS: tuple[LogFormat, ...] = ("text", "json")
@@ -50,7 +51,7 @@ def test_a_record_has_the_id_of_its_request_in_threads_too(
         request_id.set(request)
         pool.submit(log.info, "of %s", request).result()
 
-    with ContextPool(1) as pool:
+    with WatchedPool(1, "test") as pool:
         for request in ("one", "two"):
             copy_context().run(work, request)
         log.info("of nobody")

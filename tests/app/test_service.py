@@ -2,16 +2,22 @@
 
 import threading
 import time
+from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
+import httpx2
 import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from app import pipeline, service
+from app import budget, pipeline, service
 from app.load import Loaded
+from app.metrics import STAGES
+from app.running import photos_at_once
 from tests.app.running import post, running, wait_for, with_restorer
+from tests.app.test_metrics import values
 from tests.conftest import encode_png
+from tests.pictures import png_of
 
 
 def test_a_bug_is_a_500_that_says_nothing_internal(
@@ -80,9 +86,10 @@ def test_a_full_queue_is_503_and_a_deadline_504(
         assert post(client, one).status_code == 200
 
 
-def test_pixels_in_flight_are_bounded_and_held_until_the_thread_ends(
+def test_a_photo_waits_for_its_pixels_until_the_thread_that_has_them_ends(
     monkeypatch: pytest.MonkeyPatch, loaded: Loaded, astronaut_png: bytes
 ) -> None:
+    """Even if nobody waits for the first one any more; nobody is refused meanwhile."""
     gate, entered = threading.Event(), threading.Event()
 
     def held(*arguments: Any) -> Any:
@@ -92,25 +99,101 @@ def test_pixels_in_flight_are_bounded_and_held_until_the_thread_ends(
 
     monkeypatch.setattr(service, "finish", held)
     work = with_restorer(loaded, lambda crops: crops)
-    settings = {"max_pixels_in_flight": 512 * 512 + 1, "request_timeout_s": 8}
-    with running(monkeypatch, work, **settings) as (client, _):
+    with running(monkeypatch, work, max_pixels_in_flight=512 * 512 + 1) as (client, _):
         wait_for(client, "ok")
-        statuses: list[int] = []
-        first = threading.Thread(
-            target=lambda: statuses.append(post(client, astronaut_png).status_code)
-        )
-        first.start()
-        assert entered.wait(10)
-        refused = post(client, astronaut_png)
-        assert refused.status_code == 503
-        assert "large photos" in refused.json()["detail"]
-        first.join(20)
-        assert statuses == [504]
-        assert post(client, astronaut_png).status_code == 503  # its thread still holds the photo
-        gate.set()
-        deadline = time.monotonic() + 10
-        while (answer := post(client, astronaut_png)).status_code == 503:
-            assert time.monotonic() < deadline
-            time.sleep(0.05)
+        with ThreadPoolExecutor(2) as pool:
+            headers = {"X-Request-Timeout": "2"}
+            first = pool.submit(post, client, astronaut_png, headers)
+            assert entered.wait(10)
+            second = pool.submit(post, client, astronaut_png)
+            assert first.result().status_code == 504
+            metrics = client.get("/metrics").text
+            assert "gpen_queue_requests 1.0" in metrics
+            assert f"gpen_pixels {512 * 512:.1f}" in metrics
+            assert client.get("/health").json()["queue"]["faces"] == 1
+            gate.set()
+            assert second.result().status_code == 200
+        metrics = client.get("/metrics").text
+        assert "gpen_pixels 0.0" in metrics
+        assert "gpen_queue_requests 0.0" in metrics
+
+
+def test_who_can_never_fit_is_told_so_at_once(
+    monkeypatch: pytest.MonkeyPatch, loaded: Loaded, astronaut_png: bytes
+) -> None:
+    """In a container of a gigabyte."""
+    monkeypatch.setattr(budget, "memory_bytes", lambda: 10**9)
+    with running(monkeypatch, with_restorer(loaded, lambda crops: crops)) as (client, _):
+        wait_for(client, "ok")
+        photo = png_of(4000, 2500)  # 10 megapixels, 40 of them enlarged
+        refused = client.post("/enhance", files={"file": photo}, data={"upscale": "2"})
+        assert refused.status_code == 413
+        assert "40000000 pixels" in refused.json()["detail"]
+        assert "has memory for 30000000" in refused.json()["detail"]
+        assert post(client, astronaut_png).status_code == 200
+
+
+def test_timings_add_up_to_the_request_while_others_wait(
+    monkeypatch: pytest.MonkeyPatch, loaded: Loaded, astronaut_png: bytes
+) -> None:
+    def slowly(crops: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        time.sleep(0.15)
+        return crops
+
+    def timed(_: int) -> tuple[float, dict[str, float]]:
+        start = time.perf_counter()
+        answer = post(client, astronaut_png, {"Accept": "application/json"})
+        seconds = time.perf_counter() - start
         assert answer.status_code == 200
-        assert "gpen_pixels 0.0" in client.get("/metrics").text
+        return seconds, answer.json()["timings_ms"]
+
+    with running(monkeypatch, with_restorer(loaded, slowly)) as (client, _):
+        wait_for(client, "ok")
+        with ThreadPoolExecutor(16) as pool:
+            answers = list(pool.map(timed, range(16)))
+        metrics = values(client.get("/metrics").text)
+    assert list(answers[0][1]) == [*("wait", *STAGES)]
+    for seconds, timings in answers:
+        assert sum(timings.values()) / 1000 == pytest.approx(seconds, rel=0.1, abs=0.3)
+    assert max(timings["wait"] for _, timings in answers) > 500
+    assert metrics["gpen_wait_seconds_sum"] == pytest.approx(
+        sum(timings["wait"] for _, timings in answers) / 1000, rel=0.2, abs=0.3
+    )
+    for stage in STAGES:
+        assert metrics[f'gpen_stage_seconds_count{{stage="{stage}"}}'] == 16
+        assert metrics[f'gpen_stage_seconds_sum{{stage="{stage}"}}'] > 0
+    assert metrics["gpen_upload_seconds_count"] == 16
+
+
+def test_no_more_wait_than_may(
+    monkeypatch: pytest.MonkeyPatch, loaded: Loaded, astronaut_png: bytes
+) -> None:
+    """Sixty at once where four may wait: the line is as long as it says, and no longer."""
+    gate = threading.Event()
+
+    def held(crops: Any) -> Any:
+        assert gate.wait(30)
+        return crops
+
+    limits = {"queue_faces": 4, "max_faces": 4}
+    with running(monkeypatch, with_restorer(loaded, held), **limits) as (client, _):
+        wait_for(client, "ok")
+        with ThreadPoolExecutor(60) as pool:
+            crowd: list[Future[httpx2.Response]] = []
+
+            def waiting() -> float:
+                return values(client.get("/metrics").text)["gpen_queue_requests"]
+
+            deadline = time.monotonic() + 20
+            while waiting() < 4:
+                crowd.append(pool.submit(post, client, astronaut_png))
+                time.sleep(0.1)
+                assert time.monotonic() < deadline
+            refused = list(pool.map(lambda _: post(client, astronaut_png), range(40)))
+            assert waiting() == 4
+            gate.set()
+        served = [one.result() for one in crowd]
+    assert {answer.status_code for answer in refused} == {503}
+    assert {answer.json()["title"] for answer in refused} == {"Queue full"}
+    assert {answer.status_code for answer in served} <= {200, 503}
+    assert photos_at_once(loaded, 4) + 4 == [a.status_code for a in served].count(200)

@@ -1,6 +1,7 @@
 """What a server does when its worker or its device fails."""
 
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from typing import Any
 
@@ -9,6 +10,8 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
+from app import service
+from app.cores import core_count
 from app.errors import MemoryFull
 from app.load import Loaded
 from app.settings import Settings
@@ -63,6 +66,35 @@ def test_a_device_that_hangs_ends_the_process(
         assert client.get("/health").json()["status"] == "failed"
         refused = post(client, astronaut_png)
         assert (refused.status_code, refused.json()["title"]) == (503, "Not serving")
+        gate.set()
+
+
+@pytest.mark.parametrize("step", ["measure_work", "find", "finish"])
+def test_a_step_that_hangs_ends_the_process(
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    loaded: Loaded,
+    astronaut_png: bytes,
+    step: str,
+) -> None:
+    """In every thread of its pool: without a watch, each later request would be a 504 for ever."""
+    gate = threading.Event()
+
+    def hang(*_: Any) -> Any:
+        gate.wait(60)
+        raise RuntimeError
+
+    limits = {"worker_timeout_s": 2, "request_timeout_s": 1}
+    with running(monkeypatch, with_restorer(loaded, lambda c: c), **limits) as (client, ended):
+        wait_for(client, "ok")
+        monkeypatch.setattr(service, step, hang)
+        with ThreadPoolExecutor(core_count()) as pool:
+            crowd = [pool.submit(post, client, astronaut_png) for _ in range(core_count())]
+        assert {one.result().status_code for one in crowd} == {504}
+        assert ended.wait(3 + 5)
+        assert client.get("/health/ready").json()["status"] == "failed"
+        assert post(client, astronaut_png).json()["title"] == "Not serving"
+        assert "has taken more than" in caplog.text
         gate.set()
 
 

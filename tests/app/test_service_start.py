@@ -15,6 +15,7 @@ from app import service
 from app.engines.engine import EngineError
 from app.load import Loaded
 from app.settings import Settings
+from app.threads import in_daemon_thread
 from tests.app.running import post, running, wait_for, with_restorer
 
 
@@ -76,7 +77,7 @@ def test_loading_has_the_processor_whatever_other_threads_have() -> None:
         torch.get_num_threads()  # the first look, too, takes what others have set
         torch.set_num_threads(3)
         await asyncio.to_thread(torch.set_num_threads, 1)
-        return await service._in_daemon_thread(torch.get_num_threads)
+        return await in_daemon_thread(torch.get_num_threads, "loading")
 
     with ThreadPoolExecutor(1) as thread:
         assert thread.submit(asyncio.run, load_beside_others()).result(60) == 3

@@ -5,8 +5,9 @@ from __future__ import annotations
 import re
 
 from app.admission import Admission
+from app.delivery import Answers
+from app.line import Line
 from app.metrics import Metrics
-from app.pace import Pace
 
 _SUFFIXES = {"counter": ("_total",), "gauge": ("",), "histogram": ("_bucket", "_sum", "_count")}
 _USED = re.compile(r"\b(?:gpen|process)_\w+")
@@ -17,10 +18,12 @@ _OF_A_GPU = {"gpen_device_memory_reserved_bytes", "gpen_device_memory_free_bytes
 def metric_names() -> set[str]:
     """All that a running service may report."""
     metrics = Metrics()
-    metrics.watch_admission(Admission(1, 1, Pace(1.0), 1))
+    line = Line(limit=1, most_pixels=1, readers=1, at_once=1)
+    metrics.watch_line(line)
+    metrics.watch_admission(Admission(line, max_requests=1, max_bytes=1, parallel=1))
+    metrics.watch_answers(Answers(1))
     metrics.watch_devices(["cpu"])
     metrics.watch_queue(lambda: 0, 1)
-    metrics.watch_pixels(lambda: 0, 1)
     described = {
         family.name + suffix
         for family in metrics.registry.collect()

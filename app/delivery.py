@@ -1,0 +1,121 @@
+"""Answers on their way to clients, who may take their time, but not for ever."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from starlette.requests import ClientDisconnect
+from starlette.types import Message, Send
+
+LEAST_RATE = 4096
+"""Bytes a second at which an answer must be taken, on average."""
+_SLICE = 256 * 1024  # bytes of an answer that are handed on at a time
+_GRACE_S = 60.0  # before an answer's rate matters, the first byte's way included
+_YOUNG_S = 5.0  # before an answer can be the slowest
+
+
+class Answers:
+    """Counts the bytes of large answers until clients have taken them.
+
+    Over ``limit`` bytes, the answer that is taken the slowest is cut off: a few clients that read
+    slowly must neither fill the memory nor keep others out.  For the event loop alone: no locks.
+    """
+
+    def __init__(self, limit: int) -> None:
+        self.limit = limit
+        self.bytes = 0
+        self._sizes: dict[Delivery, int] = {}
+
+    @contextmanager
+    def holding(self, delivery: Delivery, size: int) -> Iterator[None]:
+        """Count ``size`` bytes of an answer, which is being delivered meanwhile."""
+        self.bytes += size
+        self._cut_the_slowest()
+        self._sizes[delivery] = size
+        try:
+            yield
+        finally:
+            del self._sizes[delivery]
+            self.bytes -= size
+
+    def _cut_the_slowest(self) -> None:
+        kept = self.bytes - sum(size for each, size in self._sizes.items() if each.is_cut)
+        for delivery in sorted(self._sizes, key=lambda each: each.rate):
+            if kept <= self.limit:
+                return
+            if delivery.seconds > _YOUNG_S and not delivery.is_cut:
+                delivery.cut()
+                kept -= self._sizes[delivery]
+
+
+class Delivery:
+    """A ``send`` that hands a large answer on in slices, as fast as its client takes them.
+
+    ``limit`` is the request's time limit: the work's until the answer begins, then the client's.
+    ``on_start`` is called with the status when the answer begins.
+    """
+
+    def __init__(
+        self,
+        send: Send,
+        answers: Answers,
+        limit: asyncio.Timeout,
+        on_start: Callable[[int], None],
+    ) -> None:
+        self.started = False
+        self.gone = False
+        """The client has gone."""
+        self.is_cut = False
+        self._send = send
+        self._answers = answers
+        self._limit = limit
+        self._on_start = on_start
+        self._began = 0.0
+        self._sent = 0
+
+    @property
+    def seconds(self) -> float:
+        """Since the answer began."""
+        return asyncio.get_running_loop().time() - self._began
+
+    @property
+    def rate(self) -> float:
+        """Bytes a second that the client has taken so far."""
+        return self._sent / max(self.seconds, 1e-3)
+
+    def cut(self) -> None:
+        """End the delivery at once, as its time limit does."""
+        self.is_cut = True
+        self._limit.reschedule(asyncio.get_running_loop().time())
+
+    async def __call__(self, message: Message) -> None:
+        """Raises ClientDisconnect when the client goes before it has taken a large answer."""
+        if not self.started:
+            self.started = True
+            self._began = asyncio.get_running_loop().time()
+            self._extend()
+            self._on_start(message["status"])
+        body = message.get("body", b"")
+        if len(body) <= _SLICE:
+            await self._send(message)
+            return
+        with self._answers.holding(self, len(body)):
+            for start in range(0, len(body), _SLICE):
+                await self._send_part(body[start : start + _SLICE])
+            # a server waits before it sends: with nothing, until the last slice is nearly taken
+            await self._send_part(b"")
+        await self._send({**message, "body": b""})
+
+    async def _send_part(self, part: bytes) -> None:
+        await self._send({"type": "http.response.body", "body": part, "more_body": True})
+        self._sent += len(part)
+        self._extend()
+        await asyncio.sleep(0)  # to hear of the client's going
+        if self.gone:
+            raise ClientDisconnect
+
+    def _extend(self) -> None:
+        if not self.is_cut:
+            self._limit.reschedule(self._began + _GRACE_S + self._sent / LEAST_RATE)

@@ -1,0 +1,97 @@
+"""Threads whose work can be watched: native code that hangs raises nothing, only time tells."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+import time
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
+from contextvars import copy_context
+from dataclasses import dataclass
+from functools import partial
+from typing import Generic, ParamSpec, TypeVar
+
+import torch
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Timed(Generic[T]):
+    """A result, and when its work began and ended, on :func:`time.perf_counter`'s clock."""
+
+    result: T
+    began: float
+    ended: float
+
+
+class WatchedPool(ThreadPoolExecutor):
+    """A pool of threads that knows for how long each of them has been at its piece of work.
+
+    ``torch_threads`` is how many threads PyTorch may use inside each of these.
+    """
+
+    def __init__(self, workers: int, name: str, torch_threads: int = 1) -> None:
+        super().__init__(
+            workers, name, initializer=torch.set_num_threads, initargs=(torch_threads,)
+        )
+        self.name = name
+        self._running: dict[int, float] = {}  # thread -> when its work began
+
+    def submit(self, fn: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> Future[T]:
+        context = copy_context()  # what is logged in there belongs to the same request
+        return super().submit(self._watched, partial(context.run, fn, *args, **kwargs))
+
+    def submit_timed(
+        self, fn: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs
+    ) -> Future[Timed[T]]:
+        """Like ``submit``; the future's result says when the work began and ended."""
+        return self.submit(_timed, partial(fn, *args, **kwargs))
+
+    @property
+    def busy_seconds(self) -> float:
+        """How long the longest piece of work has been running; 0 when nothing runs."""
+        since = min(self._running.copy().values(), default=None)
+        return 0.0 if since is None else time.monotonic() - since
+
+    def _watched(self, work: Callable[[], T]) -> T:
+        thread = threading.get_ident()
+        self._running[thread] = time.monotonic()
+        try:
+            return work()
+        finally:
+            del self._running[thread]
+
+
+def _timed(work: Callable[[], T]) -> Timed[T]:
+    began = time.perf_counter()
+    result = work()
+    return Timed(result, began, time.perf_counter())
+
+
+def in_daemon_thread(work: Callable[[], T], name: str) -> asyncio.Future[T]:
+    """Run in a thread of this name that does not keep the process alive, however long it takes."""
+    loop = asyncio.get_running_loop()
+    future: asyncio.Future[T] = loop.create_future()
+    threads = torch.get_num_threads()  # a new thread begins with what any other has set last
+
+    def settle(set_outcome: Callable[[], None]) -> None:
+        if not future.done():
+            set_outcome()
+
+    def run() -> None:
+        torch.set_num_threads(threads)
+        try:
+            result = work()
+        except Exception as error:  # noqa: BLE001  (it is the future's)
+            outcome: Callable[[], None] = partial(future.set_exception, error)
+        else:
+            outcome = partial(future.set_result, result)
+        with suppress(RuntimeError):  # the loop is closed: nobody waits any more
+            loop.call_soon_threadsafe(settle, outcome)
+
+    threading.Thread(target=run, name=name, daemon=True).start()
+    return future
