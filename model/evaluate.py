@@ -3,7 +3,12 @@
 The evaluation is one, whatever the network's size.  Faces are resized (area) to 256 px, in 8-bit
 RGB; face i of the sorted folder is degraded by the gpen recipe with seed i, unless degraded faces
 are given; what a network of another size makes of it is resized to 256 px; scores are means over
-faces.  LPIPS, identity and FID are measured where their networks' weights are given.
+faces, of sharpness the median.  Where faces lie in several folders under --hq, each folder has a
+table of its own beside that of all.
+
+Whether it is still the same person is measured by dlib's face recognition, where the extra
+[evaluate] is installed.  ``perceptual`` is the distance of features of EfficientNet-lite1, on which
+nothing is trained.  LPIPS, identity and FID are measured where their networks' weights are given.
 
 NIQE, and whether the detector finds the face, are measured of the originals, too: without those to
 compare with they say little.  A face that is not found counts as 1 in ``landmarks``; originals in
@@ -13,7 +18,6 @@ which none is found are left out of it.
 from __future__ import annotations
 
 import argparse
-import csv
 import json
 import logging
 import sys
@@ -32,21 +36,15 @@ from tqdm import tqdm
 
 from model.checkpoints import BUNDLED_DIR, DETECTOR_MOBILENET
 from model.dataset import evaluation_pair, find_faces, split_holdout, to_tensors
-from model.grid import Levels, make_grid, save_picture
+from model.grid import make_grid, save_picture
 from model.landmarks import face_found, landmark_error
-from model.metrics import (
-    Appearance,
-    Distance,
-    Measure,
-    Scores,
-    look_at_each,
-    score_each,
-    summarise,
-    to_levels,
-)
+from model.metrics import Distance, Measure, look_at_each, score_each, to_levels
+from model.networks.efficientnet import FeatureDistance, load_features
 from model.niqe import niqe
 from model.perceptual import Fid, load_distances, load_fid
 from model.pictures import read_face
+from model.recognition import load_recognition
+from model.report import Evaluation, table, write_csv
 from model.retinaface import load_detector
 from model.weights import load_generator
 
@@ -54,7 +52,6 @@ log = logging.getLogger(__name__)
 
 EVALUATION_SIZE = 256
 _BATCH_SIZE = 8
-_GRID_ROWS = 16
 
 
 class Pair(NamedTuple):
@@ -75,44 +72,33 @@ class Measures:
     """Of each picture by itself."""
 
 
-@dataclass(frozen=True)
-class Evaluation:
-    names: list[str] = field(default_factory=list)
-    """Of the faces, relative to their folder; in the order of the scores."""
-    scores: dict[str, list[Scores]] = field(
-        default_factory=lambda: {"degraded": [], "restored": []}
-    )
-    appearances: dict[str, list[Appearance]] = field(
-        default_factory=lambda: {"degraded": [], "restored": [], "original": []}
-    )
-    fid: dict[str, float] = field(default_factory=dict)
-    grid: list[Levels] = field(default_factory=list)
-    """LQ | restored | HQ of the first faces."""
-
-    def summaries(self) -> dict[str, dict[str, float]]:
-        """Of degraded, restored and original faces: what was measured, for JSON."""
-        summaries = {}
-        for name, appearances in self.appearances.items():
-            summary = summarise(self.scores[name]).as_dict() if name in self.scores else {}
-            summary |= summarise(appearances).as_dict()
-            summaries[name] = summary | ({"fid": self.fid[name]} if name in self.fid else {})
-        return {name: summary for name, summary in summaries.items() if summary}
-
-
 def load_measures(
     lpips_weights: Path | None,
     identity_weights: Path | None,
     fid_weights: Path | None,
     device: torch.device,
 ) -> Measures:
-    """NIQE and landmarks, and what weights are given for.  Raises WeightsError, DetectorError."""
+    """NIQE and landmarks, and what weights are given or packages installed for.
+
+    Raises WeightsError, DetectorError.
+    """
     detector = load_detector(BUNDLED_DIR / DETECTOR_MOBILENET.file_name).to(device)
     distances = load_distances(lpips_weights, identity_weights, device)
     return Measures(
-        distances | {"landmarks": partial(landmark_error, detector)},
+        distances
+        | {"landmarks": partial(landmark_error, detector)}
+        | _perceptual(device)
+        | load_recognition(),
         load_fid(fid_weights, device),
         {"niqe": niqe, "found": partial(face_found, detector)},
     )
+
+
+def _perceptual(device: torch.device) -> dict[str, Distance]:
+    try:
+        return {"perceptual": FeatureDistance(load_features("lite1")).to(device)}
+    except ModuleNotFoundError:
+        return {}  # the table says so
 
 
 @torch.inference_mode()
@@ -198,56 +184,12 @@ def evaluate(
                     measures.fid[name].update(to_levels(faces).byte(), real=False)
             for name, faces in (("degraded", low), ("restored", restored), ("original", high)):
                 evaluation.appearances[name] += look_at_each(faces, measures.alone)
-            if len(evaluation.grid) * _BATCH_SIZE < _GRID_ROWS:
-                evaluation.grid.append(make_grid(low, restored, high))
+            evaluation.add_rows((pair.name for pair in batch), make_grid(low, restored, high))
             progress.update(len(batch))
     if not evaluation.names:
         raise ValueError("none of the pictures can be used")
     evaluation.fid.update({name: fid.compute().item() for name, fid in measures.fid.items()})
     return evaluation
-
-
-def table(evaluation: Evaluation) -> str:
-    """The scores, for people; what was not measured is said, and not guessed."""
-    lines = []
-    for name, summary in evaluation.summaries().items():
-        columns = [_column(key, value) for key, value in summary.items()]
-        lines.append(f"{name:10} {'  '.join(columns)}")
-    measured = evaluation.summaries()["restored"]
-    missing = [name for name in ("lpips", "identity", "fid") if name not in measured]
-    if missing:
-        options = ", ".join(f"--{name}-weights" for name in missing)
-        lines.append(f"not measured, as their networks' weights were not given ({options})")
-    return "\n".join(lines)
-
-
-def _column(key: str, value: float) -> str:
-    if key == "psnr":
-        return f"PSNR {value:6.2f} dB"
-    if key == "ssim":
-        return f"SSIM {value:.4f}"
-    return f"{key} {value:.4g}"
-
-
-def write_csv(path: Path, evaluation: Evaluation) -> None:
-    """A row per face: its name, and what was measured of each picture.  Raises OSError."""
-    columns = [
-        f"{when}_{key}"
-        for when, summary in evaluation.summaries().items()
-        for key in summary
-        if key != "fid"  # which is of all faces together
-    ]
-    with path.open("w", newline="") as file:
-        writer = csv.DictWriter(file, ["face", *columns])
-        writer.writeheader()
-        for i, name in enumerate(evaluation.names):
-            measured = {
-                f"{when}_{key}": value
-                for when, appearances in evaluation.appearances.items()
-                for each in (*evaluation.scores.get(when, [])[i : i + 1], appearances[i])
-                for key, value in each.as_dict().items()
-            }
-            writer.writerow({"face": name} | measured)
 
 
 def _margin(text: str) -> float:
@@ -274,7 +216,9 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--holdout", type=Path, help="list of the faces in --hq to look at")
     parser.add_argument("--json", type=Path, help="write the scores here too")
     parser.add_argument("--csv", type=Path, help="write the scores of every face")
-    parser.add_argument("--grid", type=Path, help="write a picture: LQ | restored | HQ")
+    parser.add_argument(
+        "--grid", type=Path, help="write a picture of the first faces: LQ | restored | HQ"
+    )
     parser.add_argument("--lpips-weights", type=Path, help="torchvision's vgg16-397923af.pth")
     parser.add_argument("--identity-weights", type=Path, help="GPEN's model_ir_se50.pth")
     parser.add_argument("--fid-weights", type=Path, help="torch-fidelity's Inception weights")
@@ -296,11 +240,11 @@ def main(arguments: list[str] | None = None) -> None:
         )
         evaluation = evaluate(options.weights, pairs, measures, device, len(paths))
         if options.json:
-            options.json.write_text(json.dumps(evaluation.summaries(), indent=2) + "\n")
+            options.json.write_text(json.dumps(evaluation.as_json(), indent=2) + "\n")
         if options.csv:
             write_csv(options.csv, evaluation)
         if options.grid:
-            save_picture(options.grid, np.concatenate(evaluation.grid))
+            save_picture(options.grid, evaluation.picture())
     except (ValueError, OSError, RuntimeError) as error:
         sys.exit(f"error: {' '.join(str(error).split())}")
     print(table(evaluation))

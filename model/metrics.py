@@ -53,13 +53,17 @@ class Scores(_Measured):
     sharpness: float
     """Variance of the luma's Laplacian, as a share of the target's: below 1 is blurred."""
     lpips: float | None = None
-    """Less is better, as with the next three; None where it was not, or cannot be, measured."""
+    """Less is better, as with the next four; None where it was not, or cannot be, measured."""
     perceptual: float | None = None
     """Distance of EfficientNet-lite1's features."""
     identity: float | None = None
     """1 - cosine of ArcFace embeddings."""
     landmarks: float | None = None
     """How far the five landmarks lie from the target's (``model.landmarks``)."""
+    dlib_distance: float | None = None
+    """Of the descriptors of dlib's face recognition (``model.recognition``)."""
+    same_person: float | None = None
+    """1 where dlib takes both for the same person, else 0; of many, the share."""
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,6 @@ from torchmetrics.image.fid import FrechetInceptionDistance
 
 from model.dataset import evaluation_pairs, find_faces, read_faces, to_halves
 from model.evaluate import (
-    Evaluation,
     Measures,
     Pair,
     degraded_pairs,
@@ -24,13 +23,12 @@ from model.evaluate import (
     main,
     resize,
     restore_all,
-    table,
-    write_csv,
 )
 from model.grid import make_grid, save_picture
 from model.initialisation import start_as_identity
-from model.metrics import Appearance, Scores, score, score_each, to_levels
+from model.metrics import Scores, score, score_each, to_levels
 from model.networks import Architecture
+from model.report import Evaluation, table
 from model.weights import WeightsMetadata, save_generator
 
 CPU = torch.device("cpu")
@@ -219,7 +217,8 @@ def test_command(identity, face_folder, tmp_path, capsys):
     assert list(scores) == ["degraded", "restored", "original"]
     assert set(scores["original"]) == {"niqe", "found"}
     for when in ("degraded", "restored"):
-        assert set(scores[when]) == {"psnr", "ssim", "sharpness", "landmarks", "niqe", "found"}
+        always = {"psnr", "ssim", "sharpness", "landmarks", "niqe", "found"}
+        assert set(scores[when]) == always | {"perceptual", "dlib_distance", "same_person"}
     assert scores["original"]["found"] == 1
     assert 0 < scores["restored"]["landmarks"] < 0.5
     printed = capsys.readouterr().out
@@ -252,30 +251,6 @@ def test_summaries_leave_out_what_was_not_measured():
     assert Scores(1.0, 2.0, 3.0, identity=0.5).as_dict() == {
         "psnr": 1.0, "ssim": 2.0, "sharpness": 3.0, "identity": 0.5,
     }  # fmt: skip
-
-
-def test_what_a_face_has_not_is_empty_in_its_row(tmp_path):
-    """Here the first one's landmarks: its original has no face."""
-    evaluation = Evaluation(
-        names=["a", "b"],
-        scores={
-            "degraded": [Scores(1.0, 2.0, 3.0), Scores(1.0, 2.0, 3.0, landmarks=0.5)],
-            "restored": [Scores(4.0, 5.0, 6.0), Scores(4.0, 5.0, 6.0, landmarks=0.25)],
-        },
-        appearances={
-            "degraded": [Appearance(), Appearance()],
-            "restored": [Appearance(), Appearance()],
-            "original": [Appearance(7.0, 0.0), Appearance(8.0, 1.0)],
-        },
-    )
-    write_csv(tmp_path / "csv", evaluation)
-    assert (tmp_path / "csv").read_text().splitlines() == [
-        "face,degraded_psnr,degraded_ssim,degraded_sharpness,degraded_landmarks,"
-        "restored_psnr,restored_ssim,restored_sharpness,restored_landmarks,"
-        "original_niqe,original_found",
-        "a,1.0,2.0,3.0,,4.0,5.0,6.0,,7.0,0.0",
-        "b,1.0,2.0,3.0,0.5,4.0,5.0,6.0,0.25,8.0,1.0",
-    ]
 
 
 def test_command_starts_by_itself():
