@@ -26,15 +26,12 @@ def find_cached(cache: Path, repository_id: str, file: str, config_dir: Path) ->
     ``[hub/]OWNER/NAME/``, newest client first.  The client wants a folder for its identifier,
     ``config_dir``; it does without if that cannot be written.
     """
-    # modelscope itself brings PyTorch along; it waits until there is a cache to look into
-    from modelscope.hub.utils.utils import find_reusable_legacy_repo_dir  # noqa: PLC0415
-
     logging.getLogger("modelscope").setLevel(logging.WARNING)  # it reports each old folder
     # Without a token the client unpickles its cookies to look for one, and whoever can write there
     # could have any code run.
     api = HubApi(HubConfig(cache_dir=cache, config_dir=config_dir, token=""))
-    # None: what modelscope_hub looks through; modelscope adds the oldest layouts
-    for folder in (None, find_reusable_legacy_repo_dir(repository_id, cache_dir=cache)):
+    # None: what modelscope_hub looks through
+    for folder in (None, _older_folder(repository_id, cache)):
         try:
             return api.download_file(
                 repository_id,
@@ -47,3 +44,14 @@ def find_cached(cache: Path, repository_id: str, file: str, config_dir: Path) ->
         except CacheNotFound:
             continue
     return None
+
+
+def _older_folder(repository_id: str, cache: Path) -> str | None:
+    """In the oldest layouts, which modelscope itself knows; None where it is not installed."""
+    try:
+        # it brings PyTorch along, and waits until there is a cache to look into
+        from modelscope.hub.utils.utils import find_reusable_legacy_repo_dir  # noqa: PLC0415
+    except ModuleNotFoundError:  # as in the image for serving
+        return None
+    folder: str | None = find_reusable_legacy_repo_dir(repository_id, cache_dir=cache)
+    return folder
