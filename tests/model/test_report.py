@@ -15,8 +15,8 @@ def evaluation() -> Evaluation:
     made = Evaluation(["studio/a.png", "candid/b.png", "studio/sub/c.png"])
     made.scores["degraded"] += [scores(20), scores(21), scores(22)]
     made.scores["restored"] += [scores(24), scores(27), scores(30)]
-    for looks in made.appearances.values():
-        looks += [Appearance(niqe=5.0)] * 3
+    for appearances in made.appearances.values():
+        appearances.extend([Appearance(niqe=5.0)] * 3)
     return made
 
 
