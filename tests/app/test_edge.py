@@ -83,7 +83,7 @@ def test_paths_are_judged_without_the_prefix_of_a_proxy(
             assert client.get(prefix + path).status_code == 200, path
         assert_problem(client.get(prefix + "/metrics"), 401)
         metrics = client.get(prefix + "/metrics", headers=key)
-        assert 'route="/enhance"' not in metrics.text
+        assert 'gpen_requests_total{route="/enhance",status="401"} 0.0' in metrics.text
         assert_problem(client.post(prefix + "/enhance"), 401)
         large = key | FORM | {"Content-Length": "200000000"}
         assert_problem(client.post(prefix + "/enhance", headers=large, content=b"x"), 413)

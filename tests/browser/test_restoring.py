@@ -50,7 +50,7 @@ def test_a_photo_is_restored_and_downloaded(page: Page, server: Server, jpeg: by
     assert page.inner_text("#summary").count("512") == 2
     assert "gpen-starter-256" in page.inner_text("#summary")
     assert page.locator("#timings-list dt").all_inner_texts() == [
-        *("Decode", "Detect", "Queue", "Restore", "Paste", "Encode", "Other")
+        *("Wait", "Decode", "Detect", "Queue", "Restore", "Paste", "Encode", "Other")
     ]
     name, data = downloaded(page)
     assert name == "Eileen Collins-restored.jpg"

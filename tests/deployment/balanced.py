@@ -94,12 +94,6 @@ class Replica:
                 pytest.fail(f"a replica did not become ready:\n{self.log.read_text()}")
             await asyncio.sleep(0.2)
 
-    async def waiting(self) -> int:
-        """Faces in its queue."""
-        answer = await ask(self.address, message("GET", "/health"))
-        faces: int = json.loads(answer.body)["queue"]["faces"]
-        return faces
-
     @contextlib.contextmanager
     def held(self) -> Iterator[None]:
         """Within, its worker does not get on, so that its queue fills."""
