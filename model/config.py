@@ -158,8 +158,7 @@ class TrainConfig(Section):
 
     discriminator: Literal["stylegan2", "projected"] = "stylegan2"
     """``stylegan2``: the published one; the next four settings are its own.  ``projected``: heads
-    on the frozen features of EfficientNet-lite0, which learn in hours what the former learns in
-    days."""
+    on the frozen features of EfficientNet-lite0, and on the pixels."""
 
     use_gradient_penalty: bool = True
     gp_lambda: NonNegativeFloat | Literal["auto"] = "auto"

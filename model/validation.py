@@ -19,7 +19,7 @@ from model.niqe import niqe
 from model.perceptual import load_distances
 
 _PIXELS = 2**20
-"""Of a chunk of faces: SSIM and its kind take a kilobyte for each."""
+"""Pixels of the faces that are restored and scored at a time, which bounds the memory."""
 _SAMPLES = 8
 _LESS_IS_BETTER = ("perceptual", "lpips", "niqe")
 
@@ -33,7 +33,7 @@ class Validation(NamedTuple):
     """LQ | restored | HQ of a few faces, a row each."""
 
     def merit(self, metric: Metric) -> float:
-        """The metric, more being better."""
+        """The metric, negated where less is better."""
         return -self.scores[metric] if metric in _LESS_IS_BETTER else self.scores[metric]
 
 

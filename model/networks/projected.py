@@ -1,9 +1,9 @@
 """A discriminator on the features of a network that has seen the world.
 
 Sauer, Chitta, Müller, Geiger: "Projected GANs Converge Faster", NeurIPS 2021.  A StyleGAN2
-discriminator must learn what a face is from nothing, which takes days; heads on frozen ImageNet
-features know within minutes.  Features alone are blind to the finest texture, so that one more head
-looks at the pixels (a PatchGAN, Isola et al., CVPR 2017).
+discriminator learns what a face is from nothing; heads on frozen ImageNet features need fewer steps
+and fewer pictures for it.  One more head looks at the pixels, for the finest texture (a PatchGAN,
+Isola et al., CVPR 2017).
 """
 
 from __future__ import annotations
