@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 
 from app.deadline import Deadline
@@ -13,7 +13,10 @@ from app.line import Line
 from app.pace import Cost, Pace
 
 _SHARE = 0.6  # of a deadline that the work before a request may take: costs are averages
+_SHARE_AT_FIRST = 0.4  # while the pace is known from the start alone, which nobody else shared
+_KNOWN_AFTER = 10  # requests
 _TYPICAL_PIXELS, _TYPICAL_BYTES = 1_000_000, 200_000  # of a photo, until some have been seen
+_SOON_S = 0.5  # in which a body is complete whose work is counted before it has begun
 _GRACE_S = 2.0  # before a body is judged by how fast it comes
 
 
@@ -26,6 +29,10 @@ class Admission:
     really takes for a second of estimated cost, learned from each request whatever the bottleneck
     is.  Where fewer than ``parallel`` are at work, some cores idle.  Whoever could not be done in
     time is refused at once, so that those who are let in keep their deadline, however many come.
+
+    Before that a request is *coming*, if its body is complete or soon will be.  Its cost, estimated
+    from its length, counts against newcomers, too: a crowd that comes at one moment would otherwise
+    be let in as a whole, for none of it is at work yet.
     """
 
     def __init__(self, line: Line, max_requests: int, max_bytes: int, parallel: int) -> None:
@@ -39,6 +46,7 @@ class Admission:
         self.ahead = 0.0
         self.pace = Pace(1.0)
         self._uploads: set[Visit] = set()
+        self._not_at_work: set[Visit] = set()
         self.begin(Cost())
 
     def begin(self, cost: Cost) -> None:
@@ -54,8 +62,8 @@ class Admission:
 
     @property
     def backlog_seconds(self) -> float:
-        """In how many seconds all that are at work will be done."""
-        return self.pace.seconds * self.ahead
+        """In how many seconds all that are at work or coming will be done."""
+        return self.pace.seconds * (self.ahead + _cost(self._coming()))
 
     @contextmanager
     def visit(self, declared: int, deadline: Deadline) -> Iterator[Visit]:
@@ -66,11 +74,13 @@ class Admission:
         """
         if self.requests >= self.max_requests:
             raise Overloaded("Too many requests are in flight.", self._retry_after())
-        self._check_time(self._cost_by_length(declared), deadline)
+        cost = self._cost_by_length(declared)
+        self._check_time(cost, deadline, self._coming())
         self._reserve(declared)
-        visit = Visit(self, declared, deadline)
+        visit = Visit(self, declared, deadline, cost)
         self.requests += 1
         self._uploads.add(visit)
+        self._not_at_work.add(visit)
         try:
             yield visit
         finally:
@@ -87,13 +97,20 @@ class Admission:
         self._typical.note(cost)
         self._per_byte.note(cost / max(size, 1))
 
-    def _check_time(self, cost: float, deadline: Deadline) -> None:
-        """Raises QueueFull or Overloaded where work of this ``cost`` is not to be added."""
+    def _coming(self) -> list[Visit]:
+        return [visit for visit in self._not_at_work if visit.is_coming]
+
+    def _check_time(self, cost: float, deadline: Deadline, coming: Sequence[Visit] = ()) -> None:
+        """Raises QueueFull or Overloaded where work of this ``cost`` is not to be added.
+
+        ``coming`` are those that will be at work before it.
+        """
         if self.line.is_full:
             raise QueueFull("Too many requests are waiting; try again.", self._retry_after())
-        expected = self.pace.seconds * (self.ahead + cost)
-        allowed = _SHARE * deadline.remaining
-        if self.working >= self.parallel and expected > allowed:
+        expected = self.pace.seconds * (self.ahead + _cost(coming) + cost)
+        is_known = self.pace.seen > _KNOWN_AFTER
+        allowed = (_SHARE if is_known else _SHARE_AT_FIRST) * deadline.remaining
+        if self.working + len(coming) >= self.parallel and expected > allowed:
             raise Overloaded(
                 "More is waiting than can be done in time.", self._retry_after(expected - allowed)
             )
@@ -124,8 +141,12 @@ class Visit:
     come fast enough to be complete by its deadline; others hold no more than has come.
     """
 
-    def __init__(self, admission: Admission, declared: int, deadline: Deadline) -> None:
+    def __init__(
+        self, admission: Admission, declared: int, deadline: Deadline, cost: float
+    ) -> None:
         self.deadline = deadline
+        self.cost = cost
+        """Estimated from its length, and from its pixels once they are known."""
         self.since = time.monotonic()
         self.completed = self.began = time.perf_counter()
         """When its body was complete; until then, when its headers were."""
@@ -134,13 +155,27 @@ class Visit:
         self._held = declared
         self._received = 0
         self._joined: float | None = None
-        self._cost = 0.0
         self._before = 0.0
 
     @property
     def upload_seconds(self) -> float:
         """How long the body took to come."""
         return self.completed - self.began
+
+    @property
+    def is_coming(self) -> bool:
+        """Whether its body is complete, has only begun, or comes fast enough to be complete soon.
+
+        A few connections that send nothing must not keep everybody else out.
+        """
+        elapsed = time.monotonic() - self.since
+        if self not in self._admission._uploads or elapsed < _SOON_S:
+            return True
+        return self._declared > 0 and self._arrives_within(_SOON_S, elapsed)
+
+    def _arrives_within(self, seconds: float, elapsed: float) -> bool:
+        """Whether the rest comes in that time, if it comes as fast as the body has so far."""
+        return self._received / elapsed * seconds >= self._declared - self._received
 
     def receive(self, size: int) -> None:
         """Count bytes of the body.  Raises Overloaded where more come than are kept for it."""
@@ -152,8 +187,7 @@ class Visit:
     def give_back_if_late(self) -> None:
         """Keep no more than has come, if the rest cannot come in time."""
         elapsed = time.monotonic() - self.since
-        rest = self._declared - self._received
-        if elapsed > _GRACE_S and self._received / elapsed * self.deadline.remaining < rest:
+        if elapsed > _GRACE_S and not self._arrives_within(self.deadline.remaining, elapsed):
             self._release(self._held - self._received)
 
     def complete(self) -> None:
@@ -164,11 +198,12 @@ class Visit:
     def join(self, pixels: int) -> None:
         """Be at work on a photo of so many pixels.  Raises Overloaded and QueueFull."""
         admission = self._admission
-        self._cost = admission.cost.of(pixels)
-        admission._learn(self._cost, self._received)
-        admission._check_time(self._cost, self.deadline)
+        self.cost = admission.cost.of(pixels)
+        admission._not_at_work.discard(self)
+        admission._learn(self.cost, self._received)
+        admission._check_time(self.cost, self.deadline)
         self._before = admission.ahead
-        admission.ahead += self._cost
+        admission.ahead += self.cost
         admission.working += 1
         self._joined = time.monotonic()
 
@@ -181,18 +216,23 @@ class Visit:
         """
         admission = self._admission
         admission._uploads.discard(self)
+        admission._not_at_work.discard(self)
         self._release(self._held)
         if self._joined is None:
             return
-        estimated = max(self._before + self._cost, admission.parallel * self._cost)
+        estimated = max(self._before + self.cost, admission.parallel * self.cost)
         if estimated > 0:
             seconds = (time.monotonic() - self._joined) / estimated
             if served or seconds > admission.pace.seconds:
                 admission.pace.note(seconds)
         admission.working -= 1
-        admission.ahead = admission.ahead - self._cost if admission.working else 0.0
+        admission.ahead = admission.ahead - self.cost if admission.working else 0.0
         self._joined = None
 
     def _release(self, size: int) -> None:
         self._admission.bytes -= size
         self._held -= size
+
+
+def _cost(visits: Iterable[Visit]) -> float:
+    return sum(visit.cost for visit in visits)

@@ -12,11 +12,12 @@ class Pace:
 
     def __init__(self, seconds: float) -> None:
         self.seconds = seconds
-        self._seen = 1
+        self.seen = 1
+        """Pieces of work, the first guess included."""
 
     def note(self, seconds: float) -> None:
-        self._seen += 1
-        self.seconds += max(_WEIGHT, 1 / self._seen) * (seconds - self.seconds)
+        self.seen += 1
+        self.seconds += max(_WEIGHT, 1 / self.seen) * (seconds - self.seconds)
 
 
 @dataclass(frozen=True)

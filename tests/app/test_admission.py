@@ -12,7 +12,7 @@ from app.admission import Admission, Visit
 from app.deadline import NEVER, Deadline
 from app.errors import MOST_RETRY_S, Overloaded, QueueFull, Unavailable
 from app.line import Line
-from app.pace import Cost
+from app.pace import Cost, Pace
 
 MEGAPIXEL = 1_000_000
 
@@ -20,10 +20,12 @@ MEGAPIXEL = 1_000_000
 def admission(
     cost: float = 0, requests: int = 10_000, size: int = 1000, parallel: int = 1, **line: Any
 ) -> Admission:
-    """``cost``: seconds that each photo takes."""
+    """``cost``: seconds that each photo takes, as has been seen many times."""
     queue = Line(**({"limit": 1000, "most_pixels": 1, "readers": 1, "at_once": 1} | line))
     gate = Admission(queue, requests, size, parallel)
     gate.begin(Cost(photo=cost))
+    for _ in range(20):
+        gate.pace.note(1.0)
     return gate
 
 
@@ -127,20 +129,73 @@ def test_who_could_not_be_done_in_time_is_refused(stack: ExitStack) -> None:
     check(gate, Deadline(9))
 
 
+def test_a_fresh_service_trusts_its_first_guess_less(stack: ExitStack) -> None:
+    gate = admission(cost=1)
+    gate.pace = Pace(1.0)
+    for _ in range(5):
+        joined(gate, stack)
+    check(gate, Deadline(15.1))  # six photos are 40% of it
+    with pytest.raises(Overloaded):
+        check(gate, Deadline(14.9))
+
+
 def test_the_cost_goes_by_the_size_of_the_photo(stack: ExitStack) -> None:
     gate = admission(size=20_000_000)
     gate.begin(Cost(photo=0.1, megapixel=1.0))
     large = stack.enter_context(gate.visit(5_000_000, NEVER))
     large.receive(5_000_000)
+    large.complete()
     large.join(10 * MEGAPIXEL)
     assert gate.backlog_seconds == pytest.approx(10.1)
     with gate.visit(200_000, Deadline(20)) as small:
         small.receive(200_000)
+        small.complete()
         small.join(MEGAPIXEL)
     with pytest.raises(Overloaded):
         check(gate, Deadline(20), declared=5_000_000)
     with gate.visit(200_000, Deadline(20)) as well_packed, pytest.raises(Overloaded):
         well_packed.join(10 * MEGAPIXEL)
+
+
+def test_a_crowd_that_comes_at_one_moment_is_not_let_in_as_a_whole(
+    monkeypatch: pytest.MonkeyPatch, stack: ExitStack
+) -> None:
+    now = 0.0
+    monkeypatch.setattr("app.admission.time.monotonic", lambda: now)
+    gate = admission(cost=1, size=10**9)
+    crowd = [stack.enter_context(gate.visit(200_000, Deadline(10.5))) for _ in range(6)]
+    assert gate.backlog_seconds == pytest.approx(6)
+    with pytest.raises(Overloaded) as refused:
+        check(gate, Deadline(10), declared=200_000)
+    assert 1 <= refused.value.retry_after <= 6  # as long as the crowd takes
+    now = 1.0  # two are complete, two are nearly so, and two have sent nothing
+    for visit in crowd[:2]:
+        visit.complete()
+    for visit in crowd[2:4]:
+        visit.receive(150_000)
+    assert gate.backlog_seconds == pytest.approx(4)
+    check(gate, Deadline(10), declared=200_000)
+
+
+def test_bodies_without_end_keep_nobody_out(
+    monkeypatch: pytest.MonkeyPatch, stack: ExitStack
+) -> None:
+    now = 0.0
+    monkeypatch.setattr("app.admission.time.monotonic", lambda: now)
+    gate = admission(cost=1, size=10**9)
+    for _ in range(6):
+        stack.enter_context(gate.visit(0, Deadline(10.5))).receive(1000)
+    now = 1.0
+    check(gate, Deadline(10))
+
+
+def test_who_was_let_in_is_not_refused_for_those_who_came_later(stack: ExitStack) -> None:
+    gate = admission(cost=1)
+    visits = [stack.enter_context(gate.visit(0, Deadline(10))) for _ in range(5)]
+    for visit in reversed(visits):
+        visit.complete()
+        visit.join(MEGAPIXEL)
+    assert gate.ahead == gate.backlog_seconds == pytest.approx(5)
 
 
 def test_retry_after_is_spread_over_the_time_that_the_backlog_takes(stack: ExitStack) -> None:
