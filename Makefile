@@ -5,7 +5,7 @@ PORT ?= $(or $(GPEN_PORT),8000)
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 
-.PHONY: install serve test test-long lint format audit bench soak check-system clean
+.PHONY: install serve test test-long lint format audit bench load soak check-system clean
 
 install: .venv/installed
 
@@ -61,6 +61,10 @@ bench: .venv/installed
 	$(BIN)/python -m tests.benchmarks.plot build/bench/engine.json -o build/bench/bench.png
 	$(BIN)/python -m tests.benchmarks.paste
 	$(BIN)/python -m tests.benchmarks.train_step
+
+# crowds, slow readers, refusing replicas and misfits, as a table; FLAGS=--help lists more
+load: .venv/installed
+	$(BIN)/python -m tests.load $(FLAGS)
 
 soak: .venv/installed
 	$(BIN)/python -m tests.soak

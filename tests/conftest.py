@@ -41,11 +41,17 @@ class Server:
 
 @contextlib.contextmanager
 def serving(
-    log: Path, sabotage: str = "", health: int = 200, /, **environment: str
+    log: Path,
+    sabotage: str = "",
+    health: int = 200,
+    checkout: Path = REPOSITORY,
+    /,
+    **environment: str,
 ) -> Iterator[Server]:
     """``gpen serve`` on a free port, stopped afterwards.
 
-    ``sabotage`` is Python that runs before it; ``health`` is the status that is waited for.
+    ``sabotage`` is Python that runs before it; ``health`` is the status that is waited for;
+    ``checkout`` is the working copy of the repository that serves.
     """
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
@@ -58,7 +64,7 @@ def serving(
             ],
             stdout=output,
             stderr=subprocess.STDOUT,
-            cwd=REPOSITORY,
+            cwd=checkout,
             env={**os.environ, "GPEN_LOG_LEVEL": "debug", "GPEN_DRAIN_S": "0", **environment},
         )
     server = Server(f"http://127.0.0.1:{port}", process, log)

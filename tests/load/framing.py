@@ -1,19 +1,14 @@
 """How long a liveness probe waits beside clients whose framing costs more than their bytes.
 
-    python -m tests.load.framing [--url http://127.0.0.1:8000] [--seconds 10]
-
-Without ``--url`` it starts a server of its own.  Each row is a crowd of connections that send as
-fast as they can, and connect again as soon as they are closed.
+A crowd of connections sends as fast as it can, and connects again as soon as it is closed.
 """
 
 from __future__ import annotations
 
-import argparse
 import contextlib
 import multiprocessing
 import socket
 import statistics
-import tempfile
 import threading
 import time
 from collections.abc import Iterator
@@ -25,8 +20,6 @@ import httpx2
 import numpy as np
 import skimage
 from PIL import Image
-
-from tests.conftest import serving
 
 _HEAD = (
     b"POST /enhance HTTP/1.1\r\nHost: x\r\n"
@@ -126,27 +119,3 @@ def _photo() -> bytes:
     photo = np.asarray(Image.open(path).convert("RGB"))[:280, 80:360]
     Image.fromarray(photo).save(buffer, format="PNG")
     return buffer.getvalue()
-
-
-def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawTextHelpFormatter
-    )
-    parser.add_argument("--url")
-    parser.add_argument("--seconds", type=float, default=10)
-    options = parser.parse_args()
-    with contextlib.ExitStack() as stack:
-        url = options.url
-        if url is None:
-            log = Path(stack.enter_context(tempfile.TemporaryDirectory())) / "log"
-            url = stack.enter_context(serving(log, GPEN_MODEL="gpen-starter-256")).url
-        print(f"{'nobody else':24}     {liveness(url, options.seconds)}", flush=True)
-        for kind in KINDS:
-            for connections in (30, 60):
-                with flooding(url, kind, connections):
-                    latency = liveness(url, options.seconds)
-                print(f"{kind:24} {connections:3d} {latency}", flush=True)
-
-
-if __name__ == "__main__":
-    main()

@@ -3,8 +3,6 @@
 The balancer is the real nginx.  The replicas are small stand-ins, for what counts is only how
 requests are spread: eight have room for all of them, and two answer 503 at once, as a replica does
 while it starts.
-
-    python -m tests.load.replicas
 """
 
 from __future__ import annotations
@@ -128,11 +126,3 @@ async def stand_in(port: int, *, refuses: bool = False) -> AsyncIterator[None]:
 def _body_length(head: bytes) -> int:
     fields = (line.partition(b":") for line in head.lower().splitlines())
     return next((int(value) for name, _, value in fields if name == b"content-length"), 0)
-
-
-if __name__ == "__main__":
-    for before, after in zip(*two_of_ten_refuse(), strict=True):
-        print(
-            f"{REPLICAS} replicas, {REFUSING} refusing, {before.rate:3d} requests a second: "
-            f"{before.failed} of {before.sent} failed before, {after.failed} of {after.sent} after"
-        )
