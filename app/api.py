@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from base64 import b64encode
 from dataclasses import fields
 from importlib.metadata import version
 from typing import Annotated, Any
@@ -11,12 +10,12 @@ from fastapi import APIRouter, Form, UploadFile
 from opentelemetry import trace
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from pydantic import BeforeValidator, ConfigDict, Field
-from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 
 from app.answers import (
     EnhancedModel,
+    EnhancedResponse,
     FaceModel,
     HealthModel,
     LiveModel,
@@ -116,8 +115,7 @@ async def enhance(
     trace.get_current_span().set_attributes(_attributes(enhanced))
     if not wants_json(request.headers.get("accept", "")):
         return Response(enhanced.picture.data, 200, headers, enhanced.picture.media_type)
-    body = await run_in_threadpool(_json, enhanced)  # base64 of a large picture takes a while
-    return Response(body, 200, headers, "application/json")
+    return EnhancedResponse(_described(enhanced), enhanced.picture.data, headers)
 
 
 def _headers(enhanced: Enhanced) -> dict[str, str]:
@@ -143,9 +141,10 @@ def _attributes(enhanced: Enhanced) -> dict[str, str | int | float]:
     }
 
 
-def _json(enhanced: Enhanced) -> str:
+def _described(enhanced: Enhanced) -> EnhancedModel:
+    """The answer in JSON, but for the picture."""
     return EnhancedModel(
-        image=b64encode(enhanced.picture.data).decode(),
+        image="",
         media_type=enhanced.picture.media_type,
         width=enhanced.width,
         height=enhanced.height,
@@ -153,7 +152,7 @@ def _json(enhanced: Enhanced) -> str:
         upscaler=enhanced.upscaler,
         faces=[FaceModel.of(report) for report in enhanced.reports],
         timings_ms=TimingsModel(**_milliseconds(enhanced.timings)),
-    ).model_dump_json()
+    )
 
 
 def _milliseconds(timings: Timings) -> dict[str, float]:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 
+from starlette.datastructures import Headers
 from starlette.requests import ClientDisconnect
 from starlette.types import Message, Send
 
@@ -28,17 +28,15 @@ class Answers:
         self.bytes = 0
         self._sizes: dict[Delivery, int] = {}
 
-    @contextmanager
-    def holding(self, delivery: Delivery, size: int) -> Iterator[None]:
-        """Count ``size`` bytes of an answer, which is being delivered meanwhile."""
+    def hold(self, delivery: Delivery, size: int) -> None:
+        """Count ``size`` bytes of an answer until :meth:`release`."""
         self.bytes += size
         self._cut_the_slowest()
         self._sizes[delivery] = size
-        try:
-            yield
-        finally:
-            del self._sizes[delivery]
-            self.bytes -= size
+
+    def release(self, delivery: Delivery) -> None:
+        """Count an answer no longer.  Calling it again, or for one never held, does no harm."""
+        self.bytes -= self._sizes.pop(delivery, 0)
 
     def _cut_the_slowest(self) -> None:
         kept = self.bytes - sum(size for each, size in self._sizes.items() if each.is_cut)
@@ -53,6 +51,8 @@ class Answers:
 class Delivery:
     """A ``send`` that hands a large answer on in slices, as fast as its client takes them.
 
+    How large it is, its Content-Length says: it is counted until it has been taken, or :meth:`end`
+    is called, whether it comes as a whole or in pieces.
     ``limit`` is the request's time limit: the work's until the answer begins, then the client's.
     ``on_start`` is called with the status when the answer begins.
     """
@@ -74,6 +74,7 @@ class Delivery:
         self._on_start = on_start
         self._began = 0.0
         self._sent = 0
+        self._is_large = False
 
     @property
     def seconds(self) -> float:
@@ -84,6 +85,10 @@ class Delivery:
     def rate(self) -> float:
         """Bytes a second that the client has taken so far."""
         return self._sent / max(self.seconds, 1e-3)
+
+    def end(self) -> None:
+        """Nothing more is delivered.  Calling it again does no harm."""
+        self._answers.release(self)
 
     def cut(self) -> None:
         """End the delivery at once, as its time limit does."""
@@ -97,15 +102,21 @@ class Delivery:
             self._began = asyncio.get_running_loop().time()
             self._extend()
             self._on_start(message["status"])
+            size = int(Headers(raw=message["headers"]).get("content-length", 0))
+            self._is_large = size > _SLICE
+            if self._is_large:
+                self._answers.hold(self, size)
         body = message.get("body", b"")
-        if len(body) <= _SLICE:
+        if not (self._is_large and body):
             await self._send(message)
             return
-        with self._answers.holding(self, len(body)):
-            for start in range(0, len(body), _SLICE):
-                await self._send_part(body[start : start + _SLICE])
-            # a server waits before it sends: with nothing, until the last slice is nearly taken
-            await self._send_part(b"")
+        for start in range(0, len(body), _SLICE):
+            await self._send_part(body[start : start + _SLICE])
+        if message.get("more_body", False):
+            return
+        # a server waits before it sends: with nothing, until the last slice is nearly taken
+        await self._send_part(b"")
+        self.end()
         await self._send({**message, "body": b""})
 
     async def _send_part(self, part: bytes) -> None:

@@ -89,6 +89,8 @@ class Gate:
                     scope["state"]["request_id"],
                 )
             finally:
+                if delivery is not None:
+                    delivery.end()
                 deadline.end()  # threads that still work for this request stop at their next step
 
 
