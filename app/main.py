@@ -12,21 +12,21 @@ from importlib.metadata import version
 from fastapi import FastAPI
 from starlette.formparsers import MultiPartParser
 
-from app import docs_page, openapi, problems
-from app.api import EXPOSED_HEADERS, gated, router
-from app.body import BodyLimit
-from app.cors import Cors
-from app.drain import CloseWhileDraining, sigterm_drains
-from app.edge import Edge
-from app.keys import ApiKeys
-from app.linger import CloseUnread
+from app.http import docs_page, openapi, problems
+from app.http.body import BodyLimit
+from app.http.cors import Cors
+from app.http.drain import CloseWhileDraining, sigterm_drains
+from app.http.edge import Edge
+from app.http.keys import ApiKeys
+from app.http.linger import CloseUnread
+from app.http.middleware import ObserveRequests, RequestId
+from app.http.page.routes import page_router
+from app.http.paths import ENHANCE, OPENAPI, is_routine
+from app.http.routes import EXPOSED_HEADERS, gated, router
+from app.http.security_headers import SecurityHeaders
 from app.log import configure_logging
-from app.metrics import Metrics
-from app.middleware import ObserveRequests, RequestId
-from app.page.routes import page_router
-from app.paths import ENHANCE, OPENAPI, is_routine
-from app.security_headers import SecurityHeaders
-from app.service import Service
+from app.serving.metrics import Metrics
+from app.serving.service import Service
 from app.settings import Settings, read_settings
 
 log = logging.getLogger(__name__)

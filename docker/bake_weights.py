@@ -7,8 +7,8 @@ import shutil
 import sys
 from pathlib import Path
 
+from app.commands.weights_table import fetch
 from app.settings import read_settings
-from app.weights_table import fetch
 from model.checkpoints import weights_named
 from model.weights import WeightsError
 

@@ -13,11 +13,11 @@ import numpy as np
 import skimage
 from PIL import Image
 
-from app.load import load
+from app.faces.pipeline import find, finish
+from app.faces.restore import restore_all
+from app.imaging.photo import Pixels
 from app.options import EnhanceOptions
-from app.photo import Pixels
-from app.pipeline import find, finish
-from app.restore import restore_all
+from app.serving.load import load
 from app.settings import Settings
 
 BLUR, SHRINK, NOISE, QUALITY = 1.0, 1.6, 12, 55

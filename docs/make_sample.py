@@ -22,7 +22,7 @@ def main() -> None:
     photo = np.asarray(Image.open(folder / "astronaut.png").convert("RGB"))[CROP]
     noisy = np.clip(photo + np.random.default_rng(0).normal(0, NOISE, photo.shape), 0, 255)
     larger = cv2.resize(noisy.astype(np.uint8), SIZE, interpolation=cv2.INTER_CUBIC)
-    page = Path(__file__).resolve().parent.parent / "app" / "page" / "static"
+    page = Path(__file__).resolve().parent.parent / "app" / "http" / "page" / "static"
     Image.fromarray(np.asarray(larger, dtype=np.uint8)).save(
         page / "sample.jpg", quality=QUALITY, optimize=True
     )

@@ -22,6 +22,9 @@ class _Row(BaseModel):
     model_config = ConfigDict(frozen=True, ser_json_inf_nan="constants")
 
 
+WEIGHT_PREFIX = "weight_"
+
+
 class StepReport(_Row):
     """What a step of training has to say, or the means over several; None where it says nothing."""
 
@@ -29,6 +32,8 @@ class StepReport(_Row):
     """The terms of G's loss, unweighted, by the names of ``LossConfig``.  ``adversarial`` is the
     non-saturating loss of ``stylegan2``, 0.693 = ln 2 at chance, or minus the mean logit of
     ``projected``."""
+    weights: dict[str, float] = {}
+    """Of these terms, where they are balanced (``model.balance``)."""
     path_length: float | None = None
     """Mean length, which the regulariser holds steady."""
     d: float | None = None
@@ -50,20 +55,32 @@ class StepReport(_Row):
 
     @classmethod
     def of(cls, values: Mapping[str, float]) -> StepReport:
-        """Of values by name: those that are no fields of their own are terms of G's loss."""
+        """Of values by name: those that are no fields of their own are terms of G's loss.
+
+        The weight of a term has the term's name after ``WEIGHT_PREFIX``.
+        """
         own = {name: value for name, value in values.items() if name in cls.model_fields}
-        losses = {name: value for name, value in values.items() if name not in own}
-        return cls.model_validate(own | {"losses": losses})
+        terms = {name: value for name, value in values.items() if name not in own}
+        weights = {
+            name.removeprefix(WEIGHT_PREFIX): value
+            for name, value in terms.items()
+            if name.startswith(WEIGHT_PREFIX)
+        }
+        losses = {name: x for name, x in terms.items() if not name.startswith(WEIGHT_PREFIX)}
+        return cls.model_validate(own | {"losses": losses, "weights": weights})
 
     def numbers(self) -> dict[str, float]:
-        """What is known, by name; terms of G's loss under their own names."""
-        fields = {name: getattr(self, name) for name in StepReport.model_fields if name != "losses"}
-        known = {name: value for name, value in fields.items() if value is not None}
-        return self.losses | known
+        """The values that are known, by the names that :meth:`of` takes."""
+        weights = {f"{WEIGHT_PREFIX}{name}": x for name, x in self.weights.items()}
+        return self.losses | weights | self._fields()
 
     def shown(self) -> dict[str, str]:
-        """What is known, for a progress bar or a line of a log."""
-        return {name: f"{value:.3g}" for name, value in self.numbers().items()}
+        """Losses, norms and rates, for a progress bar or a line of a log."""
+        return {name: f"{value:.3g}" for name, value in (self.losses | self._fields()).items()}
+
+    def _fields(self) -> dict[str, float]:
+        names = [name for name in StepReport.model_fields if name not in ("losses", "weights")]
+        return {name: x for name in names if (x := getattr(self, name)) is not None}
 
     def __str__(self) -> str:
         return ", ".join(f"{name} {value}" for name, value in self.shown().items())
@@ -105,8 +122,6 @@ class TrainRecord(StepReport):
     time: float
     steps: int
     seconds_per_step: float
-    weights: dict[str, float] = {}
-    """Of G's terms, where they are balanced."""
     core_seconds: dict[str, float] = {}
     """Processor time of a step by part, over all processes; of loader workers none is known."""
     images_per_core_second: float | None = None

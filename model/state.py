@@ -57,7 +57,6 @@ class TrainingCheckpoint:
     scalers: list[dict[str, Any]]
     """Of G and D."""
     path_length: float
-    gradient_norms: dict[str, float]
     step: int
     """Also the position in the data: a step's batch is a function of seed and step."""
     per_epoch: int
@@ -82,10 +81,6 @@ class TrainingState:
     scaler_d: GradScaler
     path_length: float = 0.0
     """Running mean of path lengths."""
-    gradient_norms: dict[str, float] = field(default_factory=dict)
-    """Running means by which the terms of G's loss are balanced (``model.balance``)."""
-    balanced_at: int = -1
-    """The step of the last measurement."""
     step: int = 0
     """Steps done, over all stages."""
     standing: Standing = field(default_factory=Standing)
@@ -138,7 +133,6 @@ class TrainingState:
             d_optim=self.optimizer_d.state_dict(),
             scalers=[self.scaler_g.state_dict(), self.scaler_d.state_dict()],
             path_length=self.path_length,
-            gradient_norms=self.gradient_norms,
             step=self.step,
             per_epoch=per_epoch,
             standing=asdict(self.standing),
@@ -165,7 +159,6 @@ class TrainingState:
             if state and scaler.is_enabled():  # of another precision there is none
                 scaler.load_state_dict(state)
         self.path_length = checkpoint.path_length
-        self.gradient_norms = checkpoint.gradient_norms
         self.step = checkpoint.step
         self.standing = Standing(**checkpoint.standing)
         if process < len(checkpoint.rng):

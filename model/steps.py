@@ -22,14 +22,14 @@ from torch.amp import GradScaler
 from torch.optim import Optimizer
 
 from model.adversaries import Adversary, adversary_of
-from model.balance import balanced_weights, follow, gradient_norms, is_due
+from model.balance import balanced_weights, term_gradients
 from model.config import TrainConfig
 from model.draws import Purpose, generator_for
 from model.generator_losses import Judges, Restoration, Terms, restoration_terms
 from model.loading import Batch
 from model.path_length import RATE, path_length_loss
 from model.precision import autocast
-from model.records import StepReport
+from model.records import WEIGHT_PREFIX, StepReport
 from model.schedule import Stage, learning_rates, stage_at
 from model.state import TrainingState
 from model.stopwatch import Stopwatch
@@ -172,12 +172,10 @@ def _train_generator(
             terms = restoration_terms(restoration, setup.config.losses)
             if against is not None:
                 terms |= setup.adversary.generator_terms(against, restoration, state.step)
-            weights = _weights(state, terms, restoration, setup)
-            loss = torch.stack([weights[name] * term for name, term in terms.items()]).sum()
-            _backward(loss, state.scaler_g, batches)
+            weights = _differentiate(terms, restoration, state.scaler_g, setup, len(batches))
         with setup.stopwatch.part("generator"):
             restoration.backward()
-        values = _detached(terms)
+        values = _detached(terms) | weights
         if regularised:
             rng = generator_for(setup.config.seed, state.step, batch.part, Purpose.PATH_LENGTH)
             loss, length = path_length_loss(
@@ -194,23 +192,28 @@ def _train_generator(
     return report
 
 
-def _weights(
-    state: TrainingState, terms: Terms, restoration: Restoration, setup: Setup
-) -> dict[str, float]:
-    """The weight of each term; where they are balanced, by measurements that all processes share.
+def _differentiate(
+    terms: Terms, restoration: Restoration, scaler: GradScaler, setup: Setup, micro_batches: int
+) -> Values:
+    """Gather the gradient of the weighted terms at the restored picture.
 
-    Of a step's micro-batches, the first of each process is measured.
+    Returns the weights to report: those of balanced terms, for which all processes compare the
+    same mean norms.
     """
     config = setup.config.losses
     if not config.balance:
-        return {name: config.weight(name) for name in terms}
-    if is_due(state.step, terms, state.gradient_norms) and state.balanced_at != state.step:
-        norms = gradient_norms(terms, restoration.restored)
-        averages = setup.team.average([norm.item() for norm in norms.values()])
-        measured = dict(zip(norms, averages, strict=True))
-        state.gradient_norms = follow(state.gradient_norms, measured)
-        state.balanced_at = state.step
-    return balanced_weights(config, terms, state.gradient_norms)
+        loss = torch.stack([config.weight(name) * term for name, term in terms.items()]).sum()
+        scaler.scale(loss / micro_batches).backward()  # type: ignore[no-untyped-call]
+        return {}
+    gradients = term_gradients(terms, restoration.restored, scaler)
+    norms = torch.stack([gradient.float().norm() for gradient in gradients.values()])
+    means = setup.team.average(norms.tolist())
+    weights = balanced_weights(config, dict(zip(gradients, means, strict=True)))
+    restoration.restored.grad = sum(
+        (weights[name] / micro_batches * gradient for name, gradient in gradients.items()),
+        start=torch.zeros_like(restoration.restored),
+    )
+    return {f"{WEIGHT_PREFIX}{name}": norms.new_tensor(w) for name, w in weights.items()}
 
 
 def _restore(batch: Batch, setup: Setup) -> Restoration:

@@ -10,7 +10,6 @@ from pathlib import Path
 import torch
 from tqdm import tqdm
 
-from model.balance import balanced_weights
 from model.config import Config
 from model.config_file import differences
 from model.dataset import open_training_data
@@ -201,7 +200,7 @@ class Trainer:
         per_step = self.processes.average([x / len(reports) for x in parts.values()])
         core_seconds = dict(zip(parts, (x * self.processes.count for x in per_step), strict=True))
         on_processor = self.processes.device.type == "cpu"
-        losses, state = self.config.train.losses, self.state
+        state = self.state
         row = TrainRecord(
             step=state.step,
             epoch=state.step / self.per_epoch,
@@ -210,9 +209,6 @@ class Trainer:
             time=time.time(),
             steps=len(reports),
             seconds_per_step=seconds / len(reports),
-            weights=balanced_weights(losses, means.losses, state.gradient_norms)
-            if losses.balance and means.losses
-            else {},
             core_seconds=core_seconds if on_processor else {},
             images_per_core_second=self.config.train.batch_size / sum(core_seconds.values())
             if on_processor

@@ -17,7 +17,7 @@ import tifffile
 from numpy.typing import NDArray
 from PIL import ExifTags, Image
 
-from app.iptc import jpeg_segment, to_text
+from app.imaging.iptc import jpeg_segment, to_text
 from tests.heif_files import AS_IS, EXACT, Property, exif_item, irot, profile, tiled, xmp_item
 from tests.hostile.png import MAGIC, chunk, header
 from tests.profiles import P3_PRIMARIES, grey_profile, rgb_profile

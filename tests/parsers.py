@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from app.mask import CLASSES
+from app.faces.mask import CLASSES
 from model import torchvision_compat  # noqa: F401  (before facexlib)
 
 from facexlib.parsing.parsenet import ParseNet  # isort: skip

@@ -171,7 +171,7 @@ class _Worker:
 
     def __init__(self, settings: Settings, options: EnhanceOptions, cores: int) -> None:
         from app.bulk.machine import Machine  # noqa: PLC0415  (PyTorch takes seconds)
-        from app.load import load  # noqa: PLC0415
+        from app.serving.load import load  # noqa: PLC0415
 
         self._problem = ""
         try:

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 
 
 class PixelGate:
-    """What :class:`app.line.Line` is on the service's event loop, among threads.  Thread-safe."""
+    """The counterpart of :class:`app.serving.line.Line` for threads.  Thread-safe."""
 
     def __init__(self, limit: int) -> None:
         self.limit = limit

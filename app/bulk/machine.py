@@ -11,8 +11,6 @@ from typing import Self
 import numpy as np
 import torch
 
-from app.batch import FaceQueue, Worker
-from app.budget import pixels_by_memory
 from app.bulk.files import write_whole
 from app.bulk.gate import PixelGate
 from app.bulk.origin import Origin
@@ -21,12 +19,14 @@ from app.bulk.plan import FORMATS, Job
 from app.cores import core_count
 from app.deadline import NEVER
 from app.errors import NotServing, UnsupportedPicture
-from app.load import Loaded
+from app.faces.pipeline import find, finish, measure_work
+from app.faces.restore import restore_all
+from app.imaging.photo import Pixels
 from app.options import EnhanceOptions
-from app.pace import Pace
-from app.photo import Pixels
-from app.pipeline import find, finish, measure_work
-from app.restore import restore_all
+from app.serving.batch import FaceQueue, Worker
+from app.serving.budget import pixels_by_memory
+from app.serving.load import Loaded
+from app.serving.pace import Pace
 from app.settings import Settings
 
 

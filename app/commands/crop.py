@@ -76,8 +76,8 @@ class _Faces:
     """The loaded detector, and what is asked of a face."""
 
     def __init__(self, settings: Settings, size: int, enlarge: float, margin: float) -> None:
-        from app.decode import quieten_readers  # noqa: PLC0415  (PyTorch takes seconds)
-        from app.load import choose_devices, find_detector  # noqa: PLC0415
+        from app.imaging.decode import quieten_readers  # noqa: PLC0415  (PyTorch takes seconds)
+        from app.serving.load import choose_devices, find_detector  # noqa: PLC0415
         from model.templates import landmark_template  # noqa: PLC0415
 
         quieten_readers()
@@ -95,10 +95,10 @@ class _Faces:
         Nothing that is there is written over: where that is another picture, the name gets a number
         more.  Raises ServiceError, OSError.
         """
-        from app.align import align  # noqa: PLC0415
-        from app.colour import colours_of  # noqa: PLC0415
-        from app.decode import decode  # noqa: PLC0415
-        from app.detect import detect  # noqa: PLC0415
+        from app.faces.align import align  # noqa: PLC0415
+        from app.faces.detect import detect  # noqa: PLC0415
+        from app.imaging.colour import colours_of  # noqa: PLC0415
+        from app.imaging.decode import decode  # noqa: PLC0415
 
         origin = Origin.of(photo)
         whole = decode(photo.read_bytes(), self.settings.max_pixels)

@@ -126,7 +126,7 @@ def _enhance_photo(options: argparse.Namespace, settings: Settings, wanted: Enha
         return 0
 
     from app.bulk.machine import enhance_alone  # noqa: PLC0415  (PyTorch takes seconds)
-    from app.load import load  # noqa: PLC0415
+    from app.serving.load import load  # noqa: PLC0415
 
     job = Job(0, source, target, done=False)
     return 0 if _told(enhance_alone(job, load(settings), settings, wanted)) else 1
@@ -199,7 +199,7 @@ def _with_absolute_paths(settings: Settings) -> Settings:
 def _enhance_here(task: Task, settings: Settings, wanted: EnhanceOptions) -> Iterator[Outcome]:
     """Load, and return outcomes as they come.  Both may raise."""
     from app.bulk.machine import Machine  # noqa: PLC0415  (PyTorch takes seconds)
-    from app.load import load  # noqa: PLC0415
+    from app.serving.load import load  # noqa: PLC0415
 
     loaded = load(settings)
 

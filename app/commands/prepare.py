@@ -10,7 +10,7 @@ import argparse
 from app.commands.flags import add_settings, settings_from
 from app.commands.photos import fail
 from app.log import configure_logging
-from app.preparation import SETTINGS
+from app.serving.preparation import SETTINGS
 
 
 def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -27,7 +27,7 @@ def run(options: argparse.Namespace) -> int:
     from app.engines.build import prepare  # noqa: PLC0415  (PyTorch; --help need not wait)
     from app.engines.cache import EngineCache  # noqa: PLC0415
     from app.engines.candidates import candidates, choose  # noqa: PLC0415
-    from app.load import choose_devices  # noqa: PLC0415
+    from app.serving.load import choose_devices  # noqa: PLC0415
     from model.hub import resolve  # noqa: PLC0415
 
     settings = settings_from(options)

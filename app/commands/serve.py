@@ -15,9 +15,9 @@ import uvicorn
 from uvicorn.config import STARTUP_FAILURE
 
 from app.commands.flags import add_settings, settings_from
-from app.connections import TimedConnection
+from app.http.connections import TimedConnection
+from app.http.server import LosslessServer
 from app.log import configure_logging
-from app.server import LosslessServer
 from app.settings import Settings
 
 
@@ -30,7 +30,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
 
 def run(options: argparse.Namespace) -> int:
     from app.main import create_app  # noqa: PLC0415  (PyTorch takes seconds; --help need not wait)
-    from app.service import LOADING  # noqa: PLC0415
+    from app.serving.service import LOADING  # noqa: PLC0415
 
     settings = settings_from(options)
     configure_logging(settings.log_level, settings.log_format)

@@ -37,7 +37,7 @@ def run(options: argparse.Namespace) -> int:
 
 
 def _run(options: argparse.Namespace, weights_dir: Path, cache_dir: Path) -> int:
-    from app.weights_table import fetch, table, verify_here  # noqa: PLC0415  (likewise)
+    from app.commands.weights_table import fetch, table, verify_here  # noqa: PLC0415  (likewise)
 
     if options.action == "list":
         print(table(weights_dir, cache_dir))

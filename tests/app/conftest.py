@@ -1,7 +1,7 @@
 import pytest
 from torch import nn
 
-from app.load import Loaded, load
+from app.serving.load import Loaded, load
 from app.settings import Settings
 
 

@@ -13,10 +13,10 @@ import pytest
 from numpy.typing import NDArray
 from starlette.testclient import TestClient
 
-from app import service
-from app.load import Loaded
 from app.main import create_app
-from app.pace import Cost
+from app.serving import service
+from app.serving.load import Loaded
+from app.serving.pace import Cost
 from app.settings import Settings
 
 

@@ -5,8 +5,8 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from app.load import Loaded
 from app.log import LogFormat, configure_logging, request_id
+from app.serving.load import Loaded
 from app.threads import WatchedPool
 from tests.app.running import running, wait_for
 
@@ -81,12 +81,12 @@ def test_requests_are_told_in_fields(
         for name, photo in (("good", astronaut_png), ("bad", broken)):
             client.post("/enhance", files={"file": photo}, headers={"X-Request-ID": name})
         lines = [json.loads(line) for line in capsys.readouterr().err.splitlines()]
-    good, bad = (line for line in lines if line["logger"] == "app.middleware")
+    good, bad = (line for line in lines if line["logger"] == "app.http.middleware")
     assert (good["request_id"], good["status"], good["faces"]) == ("good", 200, 1)
     assert (bad["request_id"], bad["status"], bad["reason"]) == ("bad", 422, "broken-picture")
     assert good["route"] == bad["route"] == "/enhance"
     assert good["milliseconds"] > 0
-    (cause,) = (line for line in lines if line["logger"] == "app.decode")
+    (cause,) = (line for line in lines if line["logger"] == "app.imaging.decode")
     assert cause["request_id"] == "bad"
 
 

@@ -21,7 +21,7 @@ import torch
 
 from app.engines.engine import Crops, Precision
 from app.engines.samples import sample_crops
-from app.load import choose_devices
+from app.serving.load import choose_devices
 from model.networks import Architecture
 from tests.benchmarks.contestants import (
     NO_ONNX_RUNTIME,

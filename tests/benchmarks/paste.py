@@ -16,8 +16,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 import model.torchvision_compat  # noqa: F401  (before facexlib)
-from app.align import AlignedFace, align
-from app.paste import paste
+from app.faces.align import AlignedFace, align
+from app.faces.paste import paste
 from model.templates import landmark_template
 
 from facexlib.utils.face_restoration_helper import FaceRestoreHelper  # isort: skip

@@ -9,7 +9,7 @@ import numpy as np
 import skimage
 from PIL import Image
 
-from app.photo import Pixels
+from app.imaging.photo import Pixels
 from tests.soak.photos import encoded
 
 WIDTH, HEIGHT = 5312, 2272  # 12 megapixels

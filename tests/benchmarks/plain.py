@@ -10,10 +10,10 @@ from dataclasses import dataclass
 
 import torch
 
-from app.load import Loaded, load
+from app.faces.pipeline import Enhanced, find, finish
+from app.faces.restore import restore_all
 from app.options import EnhanceOptions
-from app.pipeline import Enhanced, find, finish
-from app.restore import restore_all
+from app.serving.load import Loaded, load
 from app.settings import Settings, read_settings
 from tests.soak.scenarios import MODEL
 

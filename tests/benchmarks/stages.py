@@ -1,7 +1,7 @@
 """``python -m tests.benchmarks.stages``: a photo's way through the service, stage by stage.
 
 A portrait of 512x512 pixels and a crowd of 12 megapixels, or a photo of your own, by the starter:
-``app.pipeline`` itself, each function that it calls for a stage being timed.
+``app.faces.pipeline`` itself, each function that it calls for a stage being timed.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from statistics import median
 from typing import ParamSpec, TypeVar
 from unittest.mock import patch
 
-from app import pipeline
+from app.faces import pipeline
 from tests.benchmarks import plain as plain_functions
 from tests.benchmarks.photos import crowd, portrait
 from tests.benchmarks.plain import Plain

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from playwright.sync_api import Page, Route
 
 from app.errors import MemoryFull, Overloaded, RestorationFailed, ServiceError
-from app.problems import MEDIA_TYPE, Problem
+from app.http.problems import MEDIA_TYPE, Problem
 from tests.browser.conftest import Opening, encoded, give, wait_until_restored
 from tests.conftest import Server, serving
 from tests.pictures import png_of

@@ -30,7 +30,7 @@ _START_S = 240.0  # several start at a time, beside the load
 _START_NGINX_S = 20.0
 _HELD = """
 import os, time
-from app.restore import Restorer
+from app.faces.restore import Restorer
 
 restore = Restorer.__call__
 

@@ -9,11 +9,11 @@ from typing import TypeVar
 import numpy as np
 from PIL import ExifTags, Image
 
-from app.decode import decode, measure
-from app.encode import check_encodable, encode, output_format
 from app.errors import ServiceError, TooLarge
+from app.imaging.decode import decode, measure
+from app.imaging.encode import check_encodable, encode, output_format
+from app.imaging.photo import Photo
 from app.options import OutputFormat
-from app.photo import Photo
 
 LIMIT = 40_000_000
 FORMATS: tuple[OutputFormat, ...] = ("same", "png", "jpeg", "webp")

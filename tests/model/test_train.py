@@ -200,7 +200,7 @@ def test_initial_weights(make_config, face_folder, tmp_path, caplog):
 
 @pytest.mark.parametrize("steps", [5, 7])
 def test_projected_and_balanced_runs_resume_exactly(make_config, face_folder, tmp_path, steps):
-    """Spectral norm's vectors and the measured gradients go on where they were."""
+    """Spectral norm's vectors go on where they were."""
     losses = {"balance": True, "perceptual": 2, "adversarial_pixels": 1}
     config = make_config(discriminator="projected", losses=losses).with_data(face_folder)
     train(config, tmp_path / "whole")
@@ -211,6 +211,3 @@ def test_projected_and_balanced_runs_resume_exactly(make_config, face_folder, tm
     last = tmp_path / "resumed" / "last.pt"
     train(config, tmp_path / "resumed", resume=last)
     assert same(last, tmp_path / "whole" / "last.pt")
-    norms = read_checkpoint(last).gradient_norms
-    assert {"content", "perceptual", "adversarial", "adversarial_pixels"} <= norms.keys()
-    assert all(norm > 0 for norm in norms.values())

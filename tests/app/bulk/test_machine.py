@@ -18,8 +18,8 @@ from app.bulk.outcome import Outcome, Problem
 from app.bulk.plan import Job
 from app.engines.engine import Crops, Engine
 from app.errors import NotServing
-from app.load import Loaded
 from app.options import EnhanceOptions
+from app.serving.load import Loaded
 from app.settings import Settings
 
 

@@ -1,0 +1,1 @@
+"""Pixels to pixels: the faces of a photo found, restored and pasted back."""

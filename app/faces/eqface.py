@@ -1,0 +1,99 @@
+"""Quality and identity of faces as ModelScope's pipeline judges them, by EQFace's weights.
+
+Both crops are cut alike here, in RGB.  ModelScope's pipeline cuts the restored one wider, and gives
+the network its channels in the other order, which adds to the distance; the limits are its own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import cv2
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch.nn import functional as F
+
+from app.faces.align import similarity, warp
+from app.imaging.photo import Pixels
+from model.networks.eqface import FACE_SIZE, FaceQuality
+from model.weights import WeightsError, read_tensors
+
+LEAST_QUALITY = 0.1
+MOST_DISTANCE = 0.15
+_BATCH = 16
+_LANDMARKS = np.array(  # ArcFace's, in a face of 112 pixels
+    [
+        (38.2946, 51.6963),
+        (73.5318, 51.5014),
+        (56.0252, 71.7366),
+        (41.5493, 92.3655),
+        (70.7299, 92.2041),
+    ]
+)
+
+
+@dataclass(frozen=True, eq=False)
+class EqFace:
+    """Runs where the network's parameters are; keeps nothing, so threads may share it."""
+
+    network: FaceQuality
+    bfloat16: bool = False
+    """Whether convolutions are computed in it."""
+
+    def judge(
+        self, before: Sequence[Pixels], after: Sequence[Pixels], template: NDArray[np.float64]
+    ) -> list[Literal["identity", "quality"] | None]:
+        """``quality`` for a face whose quality is too low before, ``identity`` for one too far from
+        it afterwards (1 - cosine), else None.
+
+        ``before``, ``after``: N crops each, (S, S, 3) sRGB; ``template``: (5, 2), where their
+        landmarks lie.
+        """
+        features, quality = self._measure(
+            [_face(crop, template) for crop in (*before, *after)],
+        )
+        count = len(before)
+        distances = 1 - F.cosine_similarity(features[:count], features[count:])
+        return [
+            _verdict(q, distance)
+            for q, distance in zip(quality[:count].tolist(), distances.tolist(), strict=True)
+        ]
+
+    @torch.inference_mode()
+    def _measure(self, faces: list[Pixels]) -> tuple[torch.Tensor, torch.Tensor]:
+        """Features (N, 512) and quality (N,) of faces (112, 112, 3), on the CPU."""
+        device = next(self.network.parameters()).device
+        parts = []
+        for start in range(0, len(faces), _BATCH):
+            batch = torch.from_numpy(np.stack(faces[start : start + _BATCH])).to(device)
+            with torch.autocast(device.type, torch.bfloat16, enabled=self.bfloat16):
+                parts.append(self.network(batch.permute(0, 3, 1, 2).float()))
+        features, quality = zip(*parts, strict=True)
+        return torch.cat(features).cpu(), torch.cat(quality).cpu()
+
+
+def _verdict(quality: float, distance: float) -> Literal["identity", "quality"] | None:
+    """What is not a number is not good enough."""
+    if not quality >= LEAST_QUALITY:
+        return "quality"
+    return None if distance <= MOST_DISTANCE else "identity"
+
+
+def load_eqface(backbone: Path, quality: Path, device: torch.device) -> FaceQuality:
+    """From ``eqface_backbone.pth`` and ``eqface_quality.pth``.  Raises WeightsError."""
+    network = FaceQuality()
+    try:
+        network.load(read_tensors(backbone), read_tensors(quality))
+    except RuntimeError as error:
+        raise WeightsError(f"{backbone} and {quality} are not EQFace's: {error}") from error
+    return network.eval().requires_grad_(False).to(device)
+
+
+def _face(crop: Pixels, template: NDArray[np.float64]) -> Pixels:
+    size = (FACE_SIZE, FACE_SIZE)
+    matrix = similarity(template, _LANDMARKS)
+    return np.asarray(warp(crop, matrix, size, border=cv2.BORDER_REFLECT_101), np.uint8)

@@ -1,0 +1,310 @@
+"""The way of a photo, in plain functions: :func:`find` before the network, :func:`finish` after."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from torch import nn
+
+from app.deadline import NEVER, Deadline
+from app.errors import NoFace, NotSquare
+from app.faces.align import AlignedFace, align, rescaled
+from app.faces.blend import colours_matched, uncoloured
+from app.faces.detect import Face, detect
+from app.faces.guard import Guard
+from app.faces.landmarks import flaw
+from app.faces.mask import FloatMap, oval
+from app.faces.parsing import FaceParser
+from app.faces.paste import paste, replace_whole
+from app.faces.restore import Restorer
+from app.faces.upscale import Upscaler, upscaled
+from app.imaging.colour import Colours, colours_of
+from app.imaging.decode import decode, measure
+from app.imaging.encode import EncodedPicture, check_encodable, encode, output_format
+from app.imaging.photo import Levels, Photo, Pixels, eight_bits
+from app.options import EnhanceOptions, FaceChoice
+from app.settings import Limits
+
+Reason = Literal["limit", "not selected", "landmarks", "profile", "identity", "quality"]
+
+
+@dataclass(frozen=True)
+class Timings:
+    """Seconds; together what a request took from the last byte of its body on."""
+
+    wait: float = 0
+    """In the line, until the photo's turn."""
+    decode: float = 0
+    detect: float = 0
+    """Aligning included."""
+    queue: float = 0
+    """For the other faces of a batch, and for a thread that finishes the photo."""
+    restore: float = 0
+    paste: float = 0
+    """Parsing and upscaling included."""
+    encode: float = 0
+
+
+@dataclass(frozen=True)
+class FaceReport:
+    face: Face
+    """In pixels of the photo; once it is finished, of the output picture."""
+    restored: bool
+    reason: Reason | None
+    """Why a face was left as it was."""
+
+
+@dataclass(frozen=True)
+class FoundFaces:
+    model: str
+    """Name of the generator that they are aligned for."""
+    photo: Photo
+    colours: Colours
+    """Between the photo's and the network's."""
+    reports: tuple[FaceReport, ...]
+    aligned: tuple[AlignedFace, ...]
+    """Those to restore, in the photo's own colours."""
+    crops: list[Pixels]
+    """The same in sRGB, as the network is to see them."""
+    template: NDArray[np.float64]
+    """(5, 2): where the landmarks lie in a crop."""
+    timings: Timings
+
+
+@dataclass(frozen=True)
+class Enhanced:
+    model: str
+    picture: EncodedPicture
+    width: int
+    height: int
+    reports: tuple[FaceReport, ...]
+    timings: Timings
+    upscaler: str | None
+    """What the photo was enlarged by, if it was."""
+
+
+def measure_work(data: bytes, options: EnhanceOptions, limits: Limits) -> int:
+    """Pixels of the output, by the photo's header alone.  Raises what decoding would."""
+    return measure(data, _max_pixels(options, limits)) * options.upscale**2
+
+
+def _max_pixels(options: EnhanceOptions, limits: Limits) -> int:
+    return min(limits.max_pixels, limits.max_output_pixels // options.upscale**2)
+
+
+def find(
+    data: bytes,
+    options: EnhanceOptions,
+    limits: Limits,
+    detector: nn.Module,
+    restorer: Restorer,
+    deadline: Deadline = NEVER,
+) -> FoundFaces:
+    """Decode a photo, detect its faces, and align those to restore.
+
+    Raises the ServiceErrors of :func:`app.imaging.decode.decode`, NotSquare, NoFace and
+    DeadlineExceeded.
+    """
+    deadline.check()
+    start = time.perf_counter()
+    photo = decode(data, _max_pixels(options, limits))
+    check_encodable(
+        output_format(photo, options.format),
+        photo.width * options.upscale,
+        photo.height * options.upscale,
+    )
+    deadline.check()
+    decoded = time.perf_counter()
+    if options.aligned:
+        faces = [_whole_picture(photo, restorer)]
+    else:
+        (faces,) = detect(
+            detector,
+            [eight_bits(photo.pixels)],
+            threshold=limits.detection_threshold,
+            min_face=limits.min_face,
+        )
+    if not faces and options.require_face:
+        raise NoFace("No face was found in the picture.")
+    deadline.check()
+    reports = _select(faces, options.faces, limits.max_faces, photo)
+    aligned = tuple(
+        align(photo.pixels, report.face.landmarks, restorer.template, restorer.size)
+        for report in reports
+        if report.restored
+    )
+    colours = colours_of(photo)
+    crops = [colours.shown(face.crop) for face in aligned]
+    timings = Timings(decode=decoded - start, detect=time.perf_counter() - decoded)
+    return FoundFaces(
+        restorer.name, photo, colours, reports, aligned, crops, restorer.template, timings
+    )
+
+
+def finish(
+    found: FoundFaces,
+    restored: Sequence[Pixels],
+    options: EnhanceOptions,
+    deadline: Deadline = NEVER,
+    upscaler: Upscaler | None = None,
+    guard: Guard | None = None,
+    parser: FaceParser | None = None,
+) -> Enhanced:
+    """Paste the restored crops, in the order of ``found.aligned``, and encode the photo.
+
+    Those that the guard refuses are left out, and reported.  ``parser`` says what of a crop is
+    pasted; without, an oval is.
+    Raises DeadlineExceeded, MemoryFull where the upscaler's device is too small, and
+    torch.OutOfMemoryError where the guard's or the parser's is.
+    """
+    deadline.check()
+    start = time.perf_counter()
+    if guard is not None:
+        found, restored = without_refused(found, restored, guard)
+    masks = None
+    if parser is not None and not options.aligned:  # an aligned picture is replaced as a whole
+        masks = _parsed_masks(found, restored, parser, deadline)
+    crops: list[Levels] = [
+        uncoloured(found.colours.brought_back(crop, face.crop), face.crop)
+        for face, crop in zip(found.aligned, restored, strict=True)
+    ]
+    if options.match_colour:
+        crops = colours_matched(crops, [face.crop for face in found.aligned], found.template)
+    # an aligned picture is covered by its face
+    network = None if options.aligned else upscaler
+    photo, upscaled_by = upscaled(found.photo, options.upscale, network, deadline)
+    if options.aligned and crops:
+        pixels = replace_whole(
+            photo.pixels,
+            found.aligned[0],
+            crops[0],
+            found.template,
+            scale=options.upscale,
+            strength=options.strength,
+        )
+    else:
+        pixels = paste(
+            photo.pixels,
+            found.aligned,
+            crops,
+            found.template,
+            scale=options.upscale,
+            strength=options.strength,
+            masks=masks,
+            deadline=deadline,
+        )
+    deadline.check()
+    pasted = time.perf_counter()
+    photo = replace(photo, pixels=pixels)  # the enlarged one need not stay in memory
+    picture = encode(
+        photo,
+        options.format,
+        options.quality,
+        strip_metadata=options.strip_metadata,
+    )
+    return Enhanced(
+        found.model,
+        picture,
+        photo.width,
+        photo.height,
+        tuple(replace(r, face=_scaled(r.face, options.upscale)) for r in found.reports),
+        replace(found.timings, paste=pasted - start, encode=time.perf_counter() - pasted),
+        upscaled_by,
+    )
+
+
+def without_refused(
+    found: FoundFaces, restored: Sequence[Pixels], guard: Guard
+) -> tuple[FoundFaces, list[Pixels]]:
+    """Less the faces that the guard refuses; their reports say why."""
+    refusals = guard.refusals(found.crops, restored, found.template, grey=found.colours.grey)
+    reports = list(found.reports)
+    places = [i for i, report in enumerate(reports) if report.restored]
+    for place, refusal in zip(places, refusals, strict=True):
+        if refusal is not None:
+            reports[place] = replace(reports[place], restored=False, reason=refusal)
+    kept = [i for i, refusal in enumerate(refusals) if refusal is None]
+    less = replace(
+        found,
+        reports=tuple(reports),
+        aligned=tuple(found.aligned[i] for i in kept),
+        crops=[found.crops[i] for i in kept],
+    )
+    return less, [restored[i] for i in kept]
+
+
+def _parsed_masks(
+    found: FoundFaces, restored: Sequence[Pixels], parser: FaceParser, deadline: Deadline
+) -> list[FloatMap]:
+    """What is pasted of each face.
+
+    The oval where the crop shows another one that is to stay as it was: of two heads that touch, a
+    parser makes one.
+    """
+    if not restored:
+        return []
+    left_alone = [report.face.landmarks for report in found.reports if not report.restored]
+    masks = [oval(found.template, restored[0].shape[0])] * len(restored)
+    parsed = [
+        i
+        for i, face in enumerate(found.aligned)
+        if not any(_shows(face, landmarks) for landmarks in left_alone)
+    ]
+    crops = [restored[i] for i in parsed]
+    for i, mask in zip(parsed, parser.masks(crops, found.template, deadline), strict=True):
+        masks[i] = mask
+    return masks
+
+
+def _shows(face: AlignedFace, landmarks: NDArray[np.floating]) -> bool:
+    """Whether the middle of (5, 2) landmarks in the photo is in a face's crop."""
+    x, y = face.matrix @ np.append(landmarks.mean(0), 1)
+    height, width = face.crop.shape[:2]
+    return bool(0 <= x < width and 0 <= y < height)
+
+
+def _whole_picture(photo: Photo, restorer: Restorer) -> Face:
+    """A face that fills an aligned picture."""
+    if photo.width != photo.height:
+        raise NotSquare(f"The picture has {photo.width}x{photo.height} pixels.")
+    landmarks = rescaled(restorer.template, photo.width / restorer.size)
+    box: NDArray[np.float32] = np.array([0, 0, photo.width, photo.height], dtype=np.float32)
+    return Face(box=box, score=1.0, landmarks=landmarks.astype(np.float32))
+
+
+def _select(
+    faces: list[Face], choice: FaceChoice, limit: int, photo: Photo
+) -> tuple[FaceReport, ...]:
+    """Which of the faces, sorted by size, are restored: of those whose landmarks are sound."""
+    flaws = [flaw(face.landmarks) for face in faces]
+    sound = [i for i, found in enumerate(flaws) if found is None]
+    if choice == "largest":
+        wanted = sound[:1]
+    elif choice == "center" and sound:
+        middle = np.array([photo.width, photo.height]) / 2
+        centres = [(faces[i].box[:2] + faces[i].box[2:]) / 2 for i in sound]
+        nearest = np.argmin([np.linalg.norm(centre - middle) for centre in centres])
+        wanted = [sound[int(nearest)]]
+    else:
+        wanted = sound[:limit]
+
+    def reason(i: int) -> Reason | None:
+        if i in wanted:
+            return None
+        return flaws[i] or ("limit" if choice == "all" else "not selected")
+
+    return tuple(
+        FaceReport(face, restored=i in wanted, reason=reason(i)) for i, face in enumerate(faces)
+    )
+
+
+def _scaled(face: Face, scale: int) -> Face:
+    if scale == 1:
+        return face
+    landmarks = rescaled(face.landmarks, scale).astype(np.float32)
+    return replace(face, box=(face.box * scale).astype(np.float32), landmarks=landmarks)

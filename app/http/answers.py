@@ -1,0 +1,143 @@
+"""The bodies of answers in JSON."""
+
+from __future__ import annotations
+
+from base64 import b64encode
+from collections.abc import Iterator, Mapping
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import BaseModel, Field
+from starlette.responses import Response
+from starlette.types import Receive, Scope, Send
+
+from app.engines.engine import EngineName, Precision
+from app.faces.pipeline import FaceReport, Reason
+from app.serving.service import Status
+
+_PIECE = 192 * 1024  # bytes of a picture that are encoded at a time; three make four characters
+
+
+class FaceModel(BaseModel):
+    """A face, in pixels of the output picture."""
+
+    box: tuple[float, float, float, float] = Field(description="x0, y0, x1, y1")
+    score: float = Field(description="of the detector, at most 1")
+    landmarks: list[tuple[float, float]] = Field(
+        description="left eye, right eye, nose, left and right mouth corner, as seen in the image"
+    )
+    restored: bool
+    reason: Reason | None = Field(
+        description="why a face was left as it was: `limit` (the photo has too many), `not "
+        "selected` (by `faces`), `landmarks` (they are not those of a face that was understood), "
+        "`profile` (it is seen from the side), `identity` (what was restored does not look like "
+        "it), `quality` (it is too poor to be recognised)"
+    )
+
+    @classmethod
+    def of(cls, report: FaceReport) -> FaceModel:
+        face = report.face
+        return cls(
+            box=tuple(_hundredths(face.box)),
+            score=round(face.score, 4),
+            landmarks=[(x, y) for x, y in _hundredths(face.landmarks)],
+            restored=report.restored,
+            reason=report.reason,
+        )
+
+
+class TimingsModel(BaseModel):
+    """Milliseconds; together what the request took from its last byte on."""
+
+    wait: float
+    decode: float
+    detect: float
+    queue: float
+    restore: float
+    paste: float
+    encode: float
+
+
+class EnhancedModel(BaseModel):
+    """The answer to ``Accept: application/json``."""
+
+    image: str = Field(
+        description="the picture, in base64", json_schema_extra={"contentEncoding": "base64"}
+    )
+    media_type: str = Field(description="of the picture: image/jpeg, image/png or image/webp")
+    width: int = Field(description="pixels")
+    height: int = Field(description="pixels")
+    model: str = Field(description="name of the generator")
+    upscaler: str | None = Field(description="what enlarged the photo; null with upscale 1")
+    faces: list[FaceModel]
+    timings_ms: TimingsModel
+
+
+class EnhancedResponse(Response):
+    """An :class:`EnhancedModel`, whose picture becomes base64 while it is sent, piece by piece.
+
+    As a whole, the text of a large picture would take several times the picture's memory, and
+    the event loop's time.
+    """
+
+    media_type = "application/json"
+
+    def __init__(
+        self, described: EnhancedModel, picture: bytes, headers: Mapping[str, str]
+    ) -> None:
+        """``described`` is the answer without its picture: ``image`` is empty."""
+        text = described.model_dump_json().encode()
+        self._before, empty, self._after = text.partition(b'"image":""')
+        assert empty, "the image of a described answer is empty"
+        self._before += b'"image":"'
+        self._after = b'"' + self._after
+        self._picture = picture
+        length = len(self._before) + -(-len(picture) // 3) * 4 + len(self._after)
+        super().__init__(headers={**headers, "Content-Length": str(length)})
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        await send(
+            {
+                "type": "http.response.start",
+                "status": self.status_code,
+                "headers": self.raw_headers,
+            }
+        )
+        for piece in self._pieces():
+            await send({"type": "http.response.body", "body": piece, "more_body": True})
+        await send({"type": "http.response.body", "body": self._after})
+
+    def _pieces(self) -> Iterator[bytes]:
+        yield self._before
+        picture = memoryview(self._picture)
+        for start in range(0, len(picture), _PIECE):
+            yield b64encode(picture[start : start + _PIECE])
+
+
+class QueueModel(BaseModel):
+    faces: int = Field(description="that wait; a photo counts as one until they are found")
+    limit: int
+
+
+class LiveModel(BaseModel):
+    status: Literal["alive"]
+
+
+class HealthModel(BaseModel):
+    """What is served; while the service starts, only ``status`` and ``version``."""
+
+    status: Status
+    version: str
+    model: str | None = Field(None, description="name of the generator")
+    licence: str | None = Field(None, description="of its weights")
+    device: str | None = None
+    engine: EngineName | None = None
+    precision: Precision | None = None
+    queue: QueueModel | None = None
+
+
+def _hundredths(pixels: NDArray[np.float32]) -> list[Any]:
+    """Rounded in double precision: a float32 would be written with all its binary digits."""
+    rounded: list[Any] = pixels.astype(np.float64).round(2).tolist()
+    return rounded

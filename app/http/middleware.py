@@ -1,0 +1,120 @@
+"""Pure ASGI middleware: what happens to a request before its body is read."""
+
+from __future__ import annotations
+
+import logging
+import re
+import time
+import uuid
+from typing import Any
+
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from app.http.paths import ENHANCE, is_routine, route_path
+from app.log import request_id as current_request_id
+from app.serving.metrics import CLIENT_GONE, Metrics
+
+log = logging.getLogger(__name__)
+
+_UNKNOWN = "unknown"  # for paths that are no routes: theirs are without number
+_REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,128}")
+
+
+class RequestId:
+    """Gives every request an id, the caller's own if it is harmless, and returns it.
+
+    What is logged on behalf of the request carries it, too (:data:`app.log.request_id`).
+    """
+
+    def __init__(self, app: ASGIApp) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+        given = Headers(scope=scope).get("x-request-id", "")
+        request_id = given if _REQUEST_ID.fullmatch(given) else uuid.uuid4().hex
+        scope.setdefault("state", {})["request_id"] = request_id
+        current_request_id.set(request_id)
+
+        async def send_with_id(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                MutableHeaders(scope=message).setdefault("X-Request-ID", request_id)
+            await send(message)
+
+        await self.app(scope, receive, send_with_id)
+
+
+class ObserveRequests:
+    """Counts, times and logs every request, by route and status.
+
+    The log has a line a request, at debug for probes and scrapes; nothing of it is the caller's own
+    but the id, which :class:`RequestId` has checked.  In JSON its numbers are fields of their own.
+    A client that goes away, or is cut off, before its answer is complete is a 499, as nginx has it.
+    The time is the service's own, from the last byte of the request to the first of its answer.
+    """
+
+    def __init__(self, app: ASGIApp, metrics: Metrics) -> None:
+        self.app = app
+        self.metrics = metrics
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+        path, routine = route_path(scope), is_routine(scope)
+        start, status = time.perf_counter(), CLIENT_GONE
+        end: float | None = None
+        complete = False
+
+        async def send_noting(message: Message) -> None:
+            nonlocal status, end, complete
+            if message["type"] == "http.response.start":
+                status, end = message["status"], time.perf_counter()
+            elif not message.get("more_body"):
+                complete = True
+            await send(message)
+
+        try:
+            await self.app(scope, receive, send_noting)
+        except Exception:
+            status = 500 if status == CLIENT_GONE else status  # what the server says then
+            raise
+        else:
+            status = status if complete else CLIENT_GONE
+        finally:
+            route = getattr(scope.get("route"), "path", None) or _route(path)
+            level = logging.DEBUG if routine else logging.INFO
+            visit = scope["state"].get("visit")
+            start = start if visit is None else visit.completed
+            self._note(scope["state"], route, status, (end or time.perf_counter()) - start, level)
+
+    def _note(
+        self, state: dict[str, Any], route: str, status: int, seconds: float, level: int
+    ) -> None:
+        """``state`` is the request's: what problem it had, and how many faces its photo."""
+        problem, faces = state.get("problem"), state.get("faces")
+        self.metrics.observe_request(route, status, seconds, problem)
+        fields = {
+            "route": route,
+            "status": status,
+            "milliseconds": round(seconds * 1000, 1),
+            "reason": problem,
+            "faces": faces,
+        }
+        log.log(
+            level,
+            "%s %d%s %.0f ms",
+            route,
+            status,
+            f" {problem}" if problem else "",
+            seconds * 1000,
+            extra={name: value for name, value in fields.items() if value is not None},
+        )
+
+
+def _route(path: str) -> str:
+    """The route of a request that was answered before it got there."""
+    return path if path == ENHANCE else _UNKNOWN

@@ -1,0 +1,1 @@
+"""What runs as long as the process does."""

@@ -1,0 +1,79 @@
+"""What a request costs on this machine, found out before the first one comes."""
+
+from __future__ import annotations
+
+import time
+from concurrent.futures import Future
+from io import BytesIO
+from pathlib import Path
+
+import numpy as np
+import skimage
+import torch
+from PIL import Image
+
+from app.cores import core_count
+from app.deadline import NEVER
+from app.faces.pipeline import Enhanced, find, finish
+from app.options import EnhanceOptions
+from app.serving.load import Loaded
+from app.serving.pace import Cost
+from app.settings import Limits
+from app.threads import Timed, WatchedPool
+
+_SIDE = 1024  # pixels
+_PHOTOS_PER_CORE = 2
+
+
+def rehearse(loaded: Loaded, limits: Limits, threads: int) -> Cost:
+    """Restore a sample photo several times at once, as requests do under load.
+
+    The generator alone would promise too much: most of a request's time goes into decoding,
+    detecting, pasting and encoding, which compete with it for the cores.  ``threads`` is how many
+    the generator may use; it runs in the caller's thread.  The first guess that results is
+    corrected with every request (:class:`app.serving.admission.Admission`).
+    """
+    data, options = _sample(), EnhanceOptions()
+    cores = core_count()
+    count = _PHOTOS_PER_CORE * cores
+    restorer = loaded.restorer
+    torch.set_num_threads(threads)  # of this thread
+    with WatchedPool(cores, "gpen-rehearse") as finding, WatchedPool(cores, "gpen-rehearse") as end:
+        start = time.perf_counter()
+        reading = [
+            finding.submit_timed(find, data, options, limits, loaded.detector, restorer)
+            for _ in range(count)
+        ]
+        restoring = others = 0.0
+        finishing: list[Future[Timed[Enhanced]]] = []
+        for future in reading:
+            found = future.result()
+            others += found.ended - found.began
+            began = time.perf_counter()
+            crops = list(restorer(np.stack(found.result.crops))) if found.result.crops else []
+            restoring += threads * (time.perf_counter() - began)
+            finishing.append(
+                end.submit_timed(
+                    finish,
+                    found.result,
+                    crops,
+                    options,
+                    NEVER,
+                    None,
+                    loaded.guard,
+                    loaded.parser,
+                )
+            )
+        others += sum(done.result().ended - done.result().began for done in finishing)
+        seconds = (time.perf_counter() - start) / count
+    share = restoring / (restoring + others)
+    return Cost(photo=seconds * share, megapixel=seconds * (1 - share) / (_SIDE**2 / 1e6))
+
+
+def _sample() -> bytes:
+    """A portrait of a megapixel, as a JPEG of about 200 kB (NASA, public domain)."""
+    with Image.open(Path(skimage.__file__).parent / "data" / "astronaut.png") as image:
+        photo = image.convert("RGB").resize((_SIDE, _SIDE), Image.Resampling.LANCZOS)
+    buffer = BytesIO()
+    photo.save(buffer, "JPEG", quality=92)
+    return buffer.getvalue()
