@@ -48,7 +48,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
 
 
 def run(options: argparse.Namespace) -> int:
-    """0 when every photo was read; 1, with a line for each that was not, otherwise."""
+    """0 when every photo and folder was read; 1, with a line for each that was not, otherwise."""
     settings = settings_from(options)
     configure_logging(settings.log_level if "log_level" in settings.model_fields_set else "warning")
     if options.size < 16 or options.enlarge <= 0:
@@ -56,9 +56,13 @@ def run(options: argparse.Namespace) -> int:
     if not 0 <= options.margin < 1:
         return fail("--margin is at least 0, and less than 1")
     try:
-        photos = find_photos(options.input)
+        photos, unread = find_photos(options.input)
     except OSError as error:
         return fail(f"{error.filename}: {error.strerror}")
+    for error in unread:
+        fail(f"{error.filename}: {error.strerror}")
+    if not photos and unread:
+        return 1
     if not photos:
         return fail(f"no photos in {options.input}")
     root = options.input if options.input.is_dir() else options.input.parent
@@ -69,7 +73,7 @@ def run(options: argparse.Namespace) -> int:
         target = (options.output / photo.relative_to(root)).with_name(names[photo])
         return f"{photo}: {faces.write(photo, target)}"
 
-    return 1 if for_each(photos, lambda photo: photo, crop) else 0
+    return 1 if for_each(photos, lambda photo: photo, crop) or unread else 0
 
 
 class _Faces:

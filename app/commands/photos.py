@@ -19,13 +19,23 @@ from app.text import printable
 Item = TypeVar("Item")
 
 
-def find_photos(source: Path) -> list[Path]:
-    """A photo, or all of a folder and its subfolders.  Raises FileNotFoundError."""
+def find_photos(source: Path) -> tuple[list[Path], list[OSError]]:
+    """A photo, or all of a folder and its subfolders; and an error for each that cannot be read.
+
+    Raises FileNotFoundError.
+    """
     if not source.exists():
         raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT).lower(), str(source))
     if not source.is_dir():
-        return [source]
-    return sorted(p for p in source.rglob("*") if p.suffix.lower() in SUFFIXES)
+        return [source], []
+    unread: list[OSError] = []
+    photos = [
+        Path(folder, name)
+        for folder, _, names in os.walk(source, onerror=unread.append)
+        for name in names
+        if Path(name).suffix.lower() in SUFFIXES
+    ]
+    return sorted(photos), unread
 
 
 def stems(photos: Sequence[Path]) -> dict[Path, str]:

@@ -1,7 +1,10 @@
 """``gpen crop`` on real files."""
 
+import errno
+import os
 import stat
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -81,6 +84,26 @@ def test_a_margin_of_real_picture_lies_around_the_face(
     assert crop("-i", str(cut), "-o", str(wide), "--size", "128", "--margin", "0.125") == 0
     assert "0 faces, 1 too near the border" in capsys.readouterr().out
     assert not (wide / "cut_0.png").exists()
+
+
+def test_a_folder_that_cannot_be_read_is_one_failure(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shut = tmp_path / "photos" / "shut"
+    shut.mkdir(parents=True)
+    Image.new("RGB", (64, 64)).save(tmp_path / "photos" / "nobody.png")
+    scandir = os.scandir
+
+    def scan(path: str | Path) -> Any:
+        if Path(path) == shut:
+            raise PermissionError(errno.EACCES, "Permission denied", str(path))
+        return scandir(path)
+
+    monkeypatch.setattr("os.scandir", scan)
+    assert crop("-i", str(tmp_path / "photos"), "-o", str(tmp_path / "faces")) == 1
+    captured = capsys.readouterr()
+    assert captured.err.count(f"error: {shut}: Permission denied") == 1
+    assert "nobody.png: 0 faces" in captured.out
 
 
 @pytest.mark.parametrize(
