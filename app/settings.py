@@ -181,8 +181,8 @@ class Settings(BaseSettings):
         Read once: a file that is emptied later opens no service.  Raises OSError, ValueError.
         """
         keys: tuple[str, ...] = ()
-        if given := self.api_keys.get_secret_value():
-            keys += _keys_in(given.replace(",", "\n"))
+        if "api_keys" in self.model_fields_set:  # though it be empty: somebody wants keys
+            keys += _keys_in(self.api_keys.get_secret_value().replace(",", "\n"))
         if self.api_keys_file is not None:
             keys += _keys_in(self.api_keys_file.read_text("utf-8"))
         return keys

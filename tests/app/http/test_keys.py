@@ -104,9 +104,9 @@ def test_a_file_without_keys_is_refused_with_one_line(tmp_path: Path, text: str)
     """Also where there are others: whoever names a file means its keys."""
     path = tmp_path / "keys"
     path.write_text(text)
-    for others in ("", ONE):
+    for others in ({}, {"api_keys": ONE}):
         with pytest.raises(SystemExit) as ended:
-            read_settings(api_keys_file=path, api_keys=others)
+            read_settings(api_keys_file=path, **others)
         assert re.fullmatch("error: .*API key.*", str(ended.value))
 
 
@@ -129,17 +129,18 @@ def test_no_flag_shows_keys(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 @pytest.mark.parametrize(
-    ("keys", "told"), [(ONE, "API keys are asked for; 1 "), ("", "not asked for")]
+    ("keys", "told"),
+    [({"api_keys": ONE}, "API keys are asked for; 1 "), ({}, "not asked for")],
 )
 def test_the_log_says_at_the_start_whether_keys_are_asked_for(
     monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
     loaded: Loaded,
-    keys: str,
+    keys: dict[str, Any],
     told: str,
 ) -> None:
     caplog.set_level("INFO", "app")
-    with running(monkeypatch, lambda _: loaded, api_keys=keys):
+    with running(monkeypatch, lambda _: loaded, **keys):
         assert told in caplog.text
     assert ONE not in caplog.text
 
@@ -148,6 +149,7 @@ def test_the_log_says_at_the_start_whether_keys_are_asked_for(
     ("given", "told"),
     [
         ({"api_keys": " , "}, "nobody would be kept out"),
+        ({"api_keys": ""}, "nobody would be kept out"),
         ({"api_keys": "short"}, "at least 16"),
         ({"api_keys_file": "/nowhere"}, "there is no file /nowhere"),
     ],
@@ -156,6 +158,12 @@ def test_keys_that_are_none_are_refused(given: dict[str, Any], told: str) -> Non
     with pytest.raises(ValidationError) as refused:
         Settings(**given)
     assert told in one_line(refused.value)
+
+
+def test_a_variable_that_is_set_but_empty_opens_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("GPEN_API_KEYS", "")
+    with pytest.raises(SystemExit, match="API keys are wanted, but none is given"):
+        read_settings()
 
 
 def test_keys_are_not_shown() -> None:
