@@ -5,7 +5,7 @@ PORT ?= $(or $(GPEN_PORT),8000)
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 
-.PHONY: install serve test test-long lint format audit bench load soak check-system clean
+.PHONY: install serve test test-all lint format audit bench load soak check-system clean
 
 install: .venv/installed
 
@@ -34,9 +34,9 @@ serve: .venv/serving
 test: .venv/installed
 	$(BIN)/python -m pytest
 
-# what takes most of a minute each
-test-long: .venv/installed
-	$(BIN)/python -m pytest -m long
+# and those that take most of a minute each
+test-all: .venv/installed
+	$(BIN)/python -m pytest -m "long or not long"
 
 lint: .venv/installed
 	$(BIN)/ruff check .
