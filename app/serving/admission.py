@@ -196,10 +196,13 @@ class Visit:
         self.completed = time.perf_counter()
         self._admission._uploads.discard(self)
 
-    def join(self, pixels: int) -> None:
-        """Be at work on a photo of so many pixels.  Raises Overloaded and QueueFull."""
+    def join(self, pixels: int, scale: int = 1) -> None:
+        """Be at work on a photo that will have so many pixels, enlarged by ``scale``.
+
+        Raises Overloaded and QueueFull.
+        """
         admission = self._admission
-        self.cost = admission.cost.of(pixels)
+        self.cost = admission.cost.of(pixels, scale)
         admission._not_at_work.discard(self)
         admission._learn(self.cost, self._received)
         admission._check_time(self.cost, self.deadline)

@@ -14,6 +14,7 @@ from PIL import Image
 
 from app.cores import core_count
 from app.deadline import NEVER
+from app.faces.detect import FINE_PIXELS
 from app.faces.pipeline import Enhanced, find, finish
 from app.options import EnhanceOptions
 from app.serving.load import Loaded
@@ -44,11 +45,12 @@ def rehearse(loaded: Loaded, limits: Limits, threads: int) -> Cost:
             finding.submit_timed(find, data, options, limits, loaded.detector, restorer)
             for _ in range(count)
         ]
-        restoring = others = 0.0
+        restoring = detecting = others = 0.0
         finishing: list[Future[Timed[Enhanced]]] = []
         for future in reading:
             found = future.result()
-            others += found.ended - found.began
+            detecting += found.result.timings.detect
+            others += found.ended - found.began - found.result.timings.detect
             began = time.perf_counter()
             crops = list(restorer(np.stack(found.result.crops))) if found.result.crops else []
             restoring += threads * (time.perf_counter() - began)
@@ -66,8 +68,14 @@ def rehearse(loaded: Loaded, limits: Limits, threads: int) -> Cost:
             )
         others += sum(done.result().ended - done.result().began for done in finishing)
         seconds = (time.perf_counter() - start) / count
-    share = restoring / (restoring + others)
-    return Cost(photo=seconds * share, megapixel=seconds * (1 - share) / (_SIDE**2 / 1e6))
+    each = seconds / (restoring + detecting + others)
+    megapixels = _SIDE**2 / 1e6
+    return Cost(
+        photo=each * restoring,
+        megapixel=each * others / megapixels,
+        searched=each * detecting / megapixels,
+        most_searched=FINE_PIXELS / 1e6,
+    )
 
 
 def _sample() -> bytes:

@@ -208,7 +208,7 @@ class Service:
         deadline, limits, loaded = visit.deadline, self.settings.limits, running.loaded
         pixels = await _shielded(self._measuring.submit(measure_work, data, options, limits))
         self._check_fits(pixels)
-        visit.join(pixels)
+        visit.join(pixels, options.upscale)
         turn = await self.line.turn(pixels)
         finding = asyncio.wrap_future(
             self._finding.submit_timed(

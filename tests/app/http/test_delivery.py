@@ -99,7 +99,7 @@ def test_an_answer_in_pieces_is_counted_until_its_last_is_taken() -> None:
             send = Delivery(client.send, answers, limit, lambda _status: None)
             await send(start(2 * SIZE + 1000))
             for _ in range(2):
-                await send(body() | {"more_body": True})
+                await send({**body(), "more_body": True})
                 assert answers.bytes == 2 * SIZE + 1000
             await send(body(1000))
         assert answers.bytes == 0
