@@ -11,11 +11,28 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import Server, serving
-from tests.soak.client import Address
+from tests.load.photos import portrait
+from tests.soak.client import Address, Answer, ask
+from tests.soak.figures import counted
 from tests.soak.half_open import half_open
 from tests.soak.huge_body import huge_body
 from tests.soak.overload import OverloadBounds, overload
 from tests.soak.scenarios import MODEL, traces
+
+
+@pytest.mark.long
+@pytest.mark.timeout(300)
+def test_a_crowd_right_after_the_start_is_served_in_time_or_refused(tmp_path: Path) -> None:
+    async def crowd(address: Address) -> list[Answer]:
+        return await asyncio.gather(*(ask(address, portrait(1024)) for _ in range(140)))
+
+    with serving(tmp_path / "log", GPEN_MODEL=MODEL) as server:
+        answers = asyncio.run(crowd(Address.of(server.url)))
+    statuses = counted(answer.label for answer in answers)
+    assert statuses.keys() == {"200", "503"}, statuses
+    refused = [answer for answer in answers if answer.status == 503]
+    assert all(int(answer.headers["retry-after"]) >= 1 for answer in refused)
+    assert max(answer.seconds for answer in refused) < 5
 
 
 @pytest.mark.timeout(300)
