@@ -25,7 +25,7 @@ from app.errors import MemoryFull
 from app.pace import Pace
 from app.photo import Levels, Photo, is_black_and_white
 from app.threads import WatchedPool
-from model.super_resolution import Margins, SuperResolution
+from model.networks.super_resolution import Margins, SuperResolution
 
 log = logging.getLogger(__name__)
 

@@ -9,8 +9,8 @@ from pathlib import Path
 
 from app.settings import read_settings
 from app.weights_table import fetch
-from model.checkpoints import weights_named
-from model.weights import WeightsError
+from model.checkpoints.table import weights_named
+from model.state_dicts import WeightsError
 
 
 def bake(folder: Path, names: list[str], cache_dir: Path) -> None:

@@ -12,7 +12,7 @@ from app.blend import close_up, colours_matched, confidence, own_detail_counts, 
 from app.mask import oval
 from app.paste import paste
 from app.photo import Levels
-from model.templates import landmark_template
+from model.checkpoints.templates import landmark_template
 
 SIZE = 256
 TEMPLATE = landmark_template("gpen", SIZE)

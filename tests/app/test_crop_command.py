@@ -15,7 +15,7 @@ from app.decode import decode
 from app.detect import detect
 from app.load import find_detector
 from app.settings import Settings
-from model.templates import landmark_template
+from model.checkpoints.templates import landmark_template
 
 
 def crop(*arguments: str) -> int:

@@ -13,7 +13,7 @@ from app.errors import DeadlineExceeded
 from app.mask import SIDE, FloatMap, oval, parsed
 from app.paste import paste, replace_whole
 from app.photo import Levels
-from model.templates import landmark_template
+from model.checkpoints.templates import landmark_template
 from tests.parsers import BACKGROUND, SKIN, person
 
 TEMPLATE = landmark_template("gpen", 256)

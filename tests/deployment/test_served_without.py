@@ -95,7 +95,7 @@ def test_the_commands(without: str, astronaut: NDArray[np.uint8], tmp_path: Path
 
 
 def test_the_networks_that_are_loaded_where_there_are_weights(without: str) -> None:
-    code = "import app.parsing, app.upscale, app.eqface, model.super_resolution"
+    code = "import app.parsing, app.upscale, app.eqface, model.networks.super_resolution"
     subprocess.run(
         [sys.executable, "-c", f"{without}\n{code}"], cwd=REPOSITORY, check=True, timeout=100
     )
