@@ -21,7 +21,7 @@ from pydantic import (
 )
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from app.engines.engine import EngineName, Precision
+from app.engine_names import EngineName, Precision
 from app.log import LogFormat
 
 _BUNDLED_WEIGHTS = Path(__file__).resolve().parent.parent / "weights"
