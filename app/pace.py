@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 _WEIGHT = 0.1  # of the newest: the last twenty or so count
 
 
@@ -17,16 +15,3 @@ class Pace:
     def note(self, seconds: float) -> None:
         self._seen += 1
         self.seconds += max(_WEIGHT, 1 / self._seen) * (seconds - self.seconds)
-
-
-@dataclass(frozen=True)
-class Cost:
-    """What a request takes of the whole service's time, in seconds, by the size of its photo."""
-
-    photo: float = 0.0
-    """Of any photo: mostly restoring a face."""
-    megapixel: float = 0.0
-    """For each megapixel of the output: decoding, detecting, pasting, encoding."""
-
-    def of(self, pixels: int) -> float:
-        return self.photo + self.megapixel * pixels / 1e6

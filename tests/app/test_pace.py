@@ -1,6 +1,6 @@
 import pytest
 
-from app.serving.pace import Pace
+from app.pace import Pace
 
 
 def test_a_wrong_first_guess_is_soon_forgotten() -> None:
