@@ -80,7 +80,7 @@ def load_measures(
 ) -> Measures:
     """NIQE and landmarks, and what weights are given or packages installed for.
 
-    Raises WeightsError, DetectorError.
+    Raises WeightsError.
     """
     detector = load_detector(BUNDLED_DIR / DETECTOR_MOBILENET.file_name).to(device)
     distances = load_distances(lpips_weights, identity_weights, device)

@@ -3,35 +3,49 @@
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors.torch import load_file
 from torch import Tensor
 
-_NESTED = ("g_ema", "params_ema", "params")  # GPEN's training; basicsr's, averaged and as it was
+PUBLISHED = ("g_ema", "params_ema", "params")
+"""Keys of the weights in published files: GPEN's; basicsr's, averaged and not."""
+
+_PARALLEL = "module."  # which DataParallel puts before every name
 
 
 class WeightsError(ValueError):
     """A file that holds no network this code can load; the message says why."""
 
 
-def read_tensors(path: Path) -> dict[str, Tensor]:
-    """State dict of any network, on the CPU.  Raises WeightsError."""
-    if path.suffix == ".safetensors":
-        with readable(path):
-            return load_file(path)
+def read_tensors(path: Path, entries: Sequence[str] = PUBLISHED) -> dict[str, Tensor]:
+    """State dict of any network, on the CPU, under the network's own names.
+
+    Takes ``.safetensors``, a pickled state dict, or a pickled dict that holds one under one of
+    ``entries``: the first that is there.  Raises WeightsError.
+    """
     with readable(path):
-        state = torch.load(path, map_location="cpu", weights_only=True)
-    for key in _NESTED:
-        if isinstance(state, dict) and isinstance(state.get(key), dict):
-            state = state[key]
-            break
-    if not isinstance(state, dict) or not all(isinstance(v, Tensor) for v in state.values()):
-        raise WeightsError(f"{path} holds no state dict, nor one under {', '.join(_NESTED)}")
-    return state
+        document: Any = (
+            load_file(path)
+            if path.suffix == ".safetensors"
+            else torch.load(path, map_location="cpu", weights_only=True)
+        )
+    if isinstance(document, dict):
+        nested = (document[entry] for entry in entries if isinstance(document.get(entry), dict))
+        document = next(nested, document)
+    if not _is_state_dict(document):
+        raise WeightsError(f"{path} holds no state dict, nor one under {', '.join(entries)}")
+    return {name.removeprefix(_PARALLEL): tensor for name, tensor in document.items()}
+
+
+def _is_state_dict(document: object) -> bool:
+    return isinstance(document, dict) and all(
+        isinstance(name, str) and isinstance(value, Tensor) for name, value in document.items()
+    )
 
 
 @contextmanager

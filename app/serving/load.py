@@ -89,7 +89,7 @@ class Loaded:
 def load(settings: Settings) -> Loaded:
     """Load generator and detector onto the devices and warm them up.
 
-    Raises ValueError (CheckpointError, WeightsError, DetectorError, DeviceError, EngineError).
+    Raises ValueError (CheckpointError, WeightsError, DeviceError, EngineError).
     """
     quieten_readers()
     devices = choose_devices(settings.device)
@@ -191,7 +191,7 @@ def find_detector(settings: Settings, device: torch.device, *, commercial: bool)
 
     ``commercial``: only one that may be used so.  In bfloat16 where the device has it, and no other
     precision was asked for.
-    Raises ValueError (CheckpointError, DetectorError).
+    Raises ValueError (CheckpointError, WeightsError).
     """
     for weights in (DETECTOR_RESNET50, DETECTOR_MOBILENET):
         path = find_safe(weights, settings.weights_dir, settings.cache_dir)

@@ -6,7 +6,7 @@ The network is facexlib's; how it is run is ours.
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from functools import lru_cache
 from pathlib import Path
 from typing import NamedTuple
@@ -15,12 +15,12 @@ import cv2
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from safetensors.torch import load_file
 from torch import Tensor, nn
 from torch.nn.utils import fuse_conv_bn_eval
 
 from model import torchvision_compat  # noqa: F401  (before facexlib)
 from model.boxes import Floats, area, intersection
+from model.state_dicts import WeightsError, read_tensors
 
 from facexlib.detection.retinaface import RetinaFace  # isort: skip
 
@@ -53,10 +53,6 @@ class InBfloat16(nn.Module):
         return tuple(output.float() for output in outputs)
 
 
-class DetectorError(ValueError):
-    """A file that holds no detector this code can load; the message says why."""
-
-
 class Candidates(NamedTuple):
     """What the network takes for faces in an image, in its pixels; many overlap."""
 
@@ -80,15 +76,15 @@ def load_detector(path: Path) -> nn.Module:
     """RetinaFace with the weights of a file, on the CPU, in evaluation mode, without gradients.
 
     Takes our ``.safetensors`` and the published ``.pth`` (keys may carry ``module.``), with a
-    MobileNetV1 0.25 or a ResNet-50 as backbone.  Raises DetectorError.
+    MobileNetV1 0.25 or a ResNet-50 as backbone.  Raises WeightsError.
     """
-    state = {key.removeprefix("module."): value for key, value in _read(path).items()}
+    state = read_tensors(path)
     if "body.stage1.0.0.weight" in state:
         network = "mobile0.25"
     elif "body.conv1.weight" in state:
         network = "resnet50"
     else:
-        raise DetectorError(f"{path} holds no RetinaFace with a MobileNet 0.25 or a ResNet-50")
+        raise WeightsError(f"{path} holds no RetinaFace with a MobileNet 0.25 or a ResNet-50")
     with warnings.catch_warnings():
         # facexlib builds the ResNet-50 with an argument that torchvision has since renamed
         warnings.filterwarnings("ignore", ".*'pretrained'|.*weight enum", UserWarning)
@@ -96,7 +92,7 @@ def load_detector(path: Path) -> nn.Module:
     try:
         detector.load_state_dict(state)
     except RuntimeError as error:
-        raise DetectorError(f"{path}: {error}") from error
+        raise WeightsError(f"{path}: {error}") from error
     detector.eval().requires_grad_(False)
     _fold_norms(detector)
     return detector
@@ -112,20 +108,6 @@ def _fold_norms(network: nn.Module) -> None:
         else:
             _fold_norms(child)
         before, convolution = name, child if isinstance(child, nn.Conv2d) else None
-
-
-def _read(path: Path) -> Mapping[str, Tensor]:
-    try:
-        if path.suffix == ".safetensors":
-            return load_file(path)
-        state = torch.load(path, map_location="cpu", weights_only=True)
-    except OSError as error:
-        raise DetectorError(f"{path}: {error.strerror or error}") from error
-    except Exception as error:  # unpickling a broken file raises nearly anything
-        raise DetectorError(f"{path} cannot be read: {error}") from error
-    if not isinstance(state, dict) or not all(isinstance(v, Tensor) for v in state.values()):
-        raise DetectorError(f"{path} holds no state dict")
-    return state
 
 
 def padded_shape(image: Pixels) -> tuple[int, int]:

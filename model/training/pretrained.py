@@ -12,7 +12,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-import torch
 from torch import Tensor, nn
 
 from model.networks import Discriminator, FullGenerator
@@ -52,7 +51,7 @@ def load_initial_generator(generator: FullGenerator, path: Path) -> Loaded:
 
     Raises WeightsError if it is none, or of another architecture.
     """
-    state = _read(path, (*_AVERAGES, "g"))
+    state = read_tensors(path, (*_AVERAGES, "g"))
     own = generator.state_dict()
     if not state.keys() & own.keys():  # a prior under its own names
         state = {_PRIOR + key: value for key, value in state.items()}
@@ -68,29 +67,7 @@ def load_initial_discriminator(discriminator: nn.Module, path: Path) -> Loaded:
     Raises WeightsError if it is none, or of another architecture.
     """
     core = _BLOCKS if isinstance(discriminator, Discriminator) else _HEADS
-    return _load(discriminator, _read(path, ("d",)), path, "discriminator", core)
-
-
-def _read(path: Path, entries: tuple[str, ...]) -> dict[str, Tensor]:
-    """The state dict of a file, or the first of ``entries`` in it, as trainers nest them."""
-    if path.suffix == ".safetensors":
-        return read_tensors(path)
-    try:
-        document = torch.load(path, map_location="cpu", weights_only=True)
-    except OSError as error:
-        raise WeightsError(f"{path}: {error.strerror or error}") from error
-    except Exception as error:  # unpickling a broken file raises nearly anything
-        raise WeightsError(f"{path} cannot be read as weights") from error
-    for entry in entries:
-        if isinstance(document, dict) and isinstance(document.get(entry), dict):
-            document = document[entry]
-            break
-    if not isinstance(document, dict):
-        raise WeightsError(f"{path} holds no state dict")
-    state = {key: value for key, value in document.items() if isinstance(value, Tensor)}
-    if len(state) != len(document):
-        raise WeightsError(f"{path} holds no state dict, nor one under {', '.join(entries)}")
-    return {key.removeprefix("module."): value for key, value in state.items()}
+    return _load(discriminator, read_tensors(path, ("d",)), path, "discriminator", core)
 
 
 def _load(

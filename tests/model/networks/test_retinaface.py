@@ -16,7 +16,8 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 
 from model.networks import retinaface
-from model.networks.retinaface import Candidates, DetectorError, InBfloat16, load_detector
+from model.networks.retinaface import Candidates, InBfloat16, load_detector
+from model.state_dicts import WeightsError
 
 from facexlib.detection.retinaface import RetinaFace  # isort: skip
 from facexlib.detection.retinaface_utils import PriorBox, decode, decode_landm  # isort: skip
@@ -165,21 +166,21 @@ def test_resnet_50(tmp_path):
 def test_garbage_is_refused(tmp_path, name):
     path = tmp_path / name
     path.write_bytes(b"no detector at all" * 10)
-    with pytest.raises(DetectorError, match=name):
+    with pytest.raises(WeightsError, match=name):
         load_detector(path)
 
 
 def test_a_missing_file_is_named(tmp_path):
-    with pytest.raises(DetectorError, match=r"detector\.pth.*No such file"):
+    with pytest.raises(WeightsError, match=r"detector\.pth.*No such file"):
         load_detector(tmp_path / "detector.pth")
-    with pytest.raises(DetectorError, match=r"detector\.safetensors.*No such file"):
+    with pytest.raises(WeightsError, match=r"detector\.safetensors.*No such file"):
         load_detector(tmp_path / "detector.safetensors")
 
 
 def test_other_weights_are_refused(tmp_path):
     path = tmp_path / "other.safetensors"
     save_file({"body.0.weight": torch.zeros(1)}, path)
-    with pytest.raises(DetectorError, match="holds no RetinaFace"):
+    with pytest.raises(WeightsError, match="holds no RetinaFace"):
         load_detector(path)
 
 
@@ -188,5 +189,5 @@ def test_incomplete_weights_are_refused(tmp_path):
     del state["BboxHead.0.conv1x1.bias"]
     path = tmp_path / "incomplete.safetensors"
     save_file(state, path)
-    with pytest.raises(DetectorError, match=r"BboxHead\.0\.conv1x1\.bias"):
+    with pytest.raises(WeightsError, match=r"BboxHead\.0\.conv1x1\.bias"):
         load_detector(path)

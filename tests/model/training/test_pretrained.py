@@ -102,7 +102,7 @@ def test_files_that_will_not_do(g, d, tmp_path):
     torch.save(Architecture(64, 1, 1 / 8).generator().state_dict(), larger)
     torch.save({"generator": 3}, tmp_path / "numbers.pth")
     for path, complaint in (
-        (text, "cannot be read as weights"),
+        (text, "cannot be read: "),
         (other, "holds nothing of a generator"),
         (larger, r"another architecture: ecd0.0.0.weight is \(32, 3, 1, 1\), not \(16, 3, 1, 1\)"),
         (tmp_path / "numbers.pth", "holds no state dict"),
