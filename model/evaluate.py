@@ -40,11 +40,12 @@ from model.data.dataset import evaluation_pair, find_faces, split_holdout, to_te
 from model.data.pictures import read_face
 from model.evaluation.grid import make_grid, save_picture
 from model.evaluation.landmarks import face_found, landmark_error
-from model.evaluation.metrics import Distance, Measure, look_at_each, score_each, to_levels
+from model.evaluation.metrics import Distance, Measure, look_at_each, score_each
 from model.evaluation.niqe import niqe
 from model.evaluation.perceptual import Fid, load_distances, load_fid
 from model.evaluation.recognition import load_recognition
 from model.evaluation.report import Evaluation, table, write_csv
+from model.levels import to_levels
 from model.networks.efficientnet import FeatureDistance, load_features
 from model.networks.retinaface import load_detector
 

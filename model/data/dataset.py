@@ -18,8 +18,8 @@ from torch.utils.data import Dataset
 from model.data.augmentation import Augmentation, augmentation, flip
 from model.data.config import DataConfig
 from model.data.crops import Picture
-from model.data.degradation import PUBLISHED, RECIPES, FloatImage, Ranges, RecipeName
-from model.data.degradation.operations import to_levels
+from model.data.degradation import PUBLISHED, RECIPES, Ranges, RecipeName
+from model.data.degradation.operations import to_8_bit, to_float
 from model.data.pictures import (
     HIGH,
     FaceFiles,
@@ -48,7 +48,6 @@ __all__ = [
     "read_face",
     "read_faces",
     "split_holdout",
-    "to_float",
     "to_halves",
     "to_tensors",
 ]
@@ -66,11 +65,6 @@ class Faces(Protocol):
 
     def __len__(self) -> int: ...
     def __getitem__(self, index: int, /) -> Picture: ...
-
-
-def to_float(levels: NDArray[np.uint8]) -> FloatImage:
-    """8-bit levels -> [0, 1]; any shape."""
-    return np.divide(levels, np.float32(255), dtype=np.float32)
 
 
 def to_tensors(levels: Tensor | NDArray[np.uint8]) -> Tensor:
@@ -116,7 +110,7 @@ class DegradedFaces(Dataset[NDArray[np.uint8]]):
         rng = np.random.default_rng([self.seed, *key])
         high = self.augment(self.faces[key.face], rng)
         recipe = self.recipes[int(rng.choice(len(self.recipes), p=self.probabilities))]
-        return np.stack([to_levels(recipe.apply(to_float(high), rng)), high])
+        return np.stack([to_8_bit(recipe.apply(to_float(high), rng)), high])
 
 
 class PairedFaces(Dataset[NDArray[np.uint8]]):
@@ -217,7 +211,7 @@ def _check_rest(trained_on: Sized, data: DataConfig) -> None:
 def evaluation_pair(face: Picture, index: int, recipe: RecipeName = "gpen") -> NDArray[np.uint8]:
     """The fixed pair (2, R, R, 3) of a face (R, R, 3), whose index is the seed of its LQ."""
     low = RECIPES[recipe].apply(to_float(face), np.random.default_rng(index))
-    return np.stack([to_levels(low), face])
+    return np.stack([to_8_bit(low), face])
 
 
 def evaluation_pairs(faces: NDArray[np.uint8], recipe: RecipeName = "gpen") -> Pairs:

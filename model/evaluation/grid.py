@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
-from model.evaluation.metrics import to_levels
+from model.levels import to_levels
 
 Levels = NDArray[np.uint8]
 """(H, W, 3) RGB."""

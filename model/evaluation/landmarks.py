@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from model.boxes import Floats
-from model.evaluation.metrics import to_levels
+from model.levels import to_levels
 from model.networks import retinaface
 from model.networks.retinaface import Candidates
 

@@ -13,6 +13,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from model import torchvision_compat  # noqa: F401  (before torchmetrics, which imports torchvision)
+from model.levels import to_levels
 
 from torchmetrics.functional.image import (  # isort: skip
     peak_signal_noise_ratio,
@@ -78,11 +79,6 @@ class Appearance(_Measured):
 
 
 _M = TypeVar("_M", bound=_Measured)
-
-
-def to_levels(x: Tensor) -> Tensor:
-    """[-1, 1] -> 8-bit levels, 0 to 255, as float; rounded."""
-    return ((x.float() + 1) * 127.5).round().clamp(0, 255)
 
 
 def score_each(

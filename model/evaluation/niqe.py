@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from model import torchvision_compat  # noqa: F401  (before basicsr)
-from model.evaluation.metrics import to_levels
+from model.levels import to_levels
 
 from basicsr.metrics.niqe import calculate_niqe  # isort: skip
 

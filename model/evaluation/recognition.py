@@ -21,7 +21,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from model.checkpoints.templates import TEMPLATE_SIZE
-from model.evaluation.metrics import Distance, to_levels
+from model.evaluation.metrics import Distance
+from model.levels import to_levels
 
 SAME_PERSON = 0.6
 """Descriptors that are less far apart are those of the same person."""

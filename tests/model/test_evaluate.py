@@ -26,8 +26,9 @@ from model.evaluate import (
     restore_all,
 )
 from model.evaluation.grid import make_grid, save_picture
-from model.evaluation.metrics import Scores, score, score_each, to_levels
+from model.evaluation.metrics import Scores, score, score_each
 from model.evaluation.report import Evaluation, table
+from model.levels import to_levels
 from model.networks import Architecture
 from model.networks.initialisation import start_as_identity
 

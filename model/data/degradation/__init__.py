@@ -13,7 +13,7 @@ from pydantic.dataclasses import dataclass
 
 from model.data.degradation.bsrgan import BsrganRecipe
 from model.data.degradation.gpen import GpenRecipe, LightRecipe
-from model.data.degradation.operations import FloatImage
+from model.data.degradation.operations import FloatImage, to_8_bit, to_float
 from model.data.degradation.ranges import SETTINGS
 from model.data.degradation.realesrgan import RealEsrganRecipe
 
@@ -58,5 +58,4 @@ RECIPES: dict[RecipeName, Recipe] = {name: PUBLISHED.recipe(name) for name in ge
 
 def degrade(image: FloatImage, recipe: Recipe, rng: np.random.Generator) -> FloatImage:
     """Degrade (H, W, 3) RGB in [0, 1]; returns the same shape, rounded to 8-bit levels."""
-    low = recipe.apply(image, rng)
-    return np.round(np.clip(low, 0, 1) * 255).astype(np.float32) / np.float32(255)
+    return to_float(to_8_bit(recipe.apply(image, rng)))

@@ -87,7 +87,7 @@ def add_poisson_noise(
     normal distribution of the same mean and variance, five times as fast.
     """
     source = mix_channels(image, LUMA) if grey else image
-    levels = to_levels(source)
+    levels = to_8_bit(source)
     events = 2 ** np.ceil(np.log2(np.count_nonzero(np.bincount(levels.ravel()))))
     expected = levels.astype(np.float32) * np.float32(events / 255)
     noise = rng.standard_normal(expected.shape, dtype=np.float32) * np.sqrt(expected)
@@ -99,14 +99,18 @@ def add_poisson_noise(
 
 def jpeg(image: FloatImage, quality: int) -> FloatImage:
     """Through JPEG and back (basicsr's own passes floats, which OpenCV 4.14 warns about)."""
-    bgr = cv2.cvtColor(to_levels(image), cv2.COLOR_RGB2BGR)
+    bgr = cv2.cvtColor(to_8_bit(image), cv2.COLOR_RGB2BGR)
     _, data = cv2.imencode(".jpg", bgr, [cv2.IMWRITE_JPEG_QUALITY, quality])
-    decoded = cv2.imdecode(data, cv2.IMREAD_COLOR_RGB)
-    return np.asarray(decoded, dtype=np.float32) / np.float32(255)
+    return to_float(np.asarray(cv2.imdecode(data, cv2.IMREAD_COLOR_RGB), dtype=np.uint8))
 
 
-def to_levels(image: FloatImage) -> NDArray[np.uint8]:
+def to_8_bit(image: FloatImage) -> NDArray[np.uint8]:
     """[0, 1] -> 8-bit levels, rounded; any shape."""
     flat = image.reshape(-1, 1)
     levels = cv2.addWeighted(flat, 255, flat, 0, 0, dtype=cv2.CV_8U)  # clips and rounds, in one go
     return np.asarray(levels, dtype=np.uint8).reshape(image.shape)
+
+
+def to_float(levels: NDArray[np.uint8]) -> FloatImage:
+    """8-bit levels -> [0, 1]; any shape."""
+    return np.divide(levels, np.float32(255), dtype=np.float32)

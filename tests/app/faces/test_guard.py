@@ -27,8 +27,8 @@ from app.serving import load as loading
 from app.serving.load import Loaded, find_guard
 from app.settings import Settings
 from model.checkpoints.table import EQFACE_BACKBONE, EQFACE_QUALITY
-from model.data.dataset import to_float
 from model.data.degradation import RECIPES, RecipeName, degrade
+from model.data.degradation.operations import to_float
 from model.data.pictures import find_faces, read_face, split_holdout
 from tests.app.running import Restorer, post, running, wait_for
 from tests.conftest import encode_png

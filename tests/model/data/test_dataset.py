@@ -16,12 +16,11 @@ from model.data.dataset import (
     TrainingData,
     evaluation_pairs,
     open_training_data,
-    to_float,
     to_halves,
     to_tensors,
 )
 from model.data.degradation import RECIPES, RecipeName
-from model.data.degradation.operations import to_levels
+from model.data.degradation.operations import to_8_bit, to_float
 from model.data.pictures import FaceFiles, PictureFiles, find_faces, find_pairs
 from model.data.sampling import EpochBatches, SampleKey
 from model.degrade import make_pairs
@@ -193,8 +192,8 @@ def test_what_is_validated_on_does_not_follow_the_ranges_of_training(face_folder
     assert np.array_equal(data.validated, evaluation_pairs(faces))
     low, high = to_float(data.dataset[SampleKey(0, 0)])
     published = opened(face_folder, augmentation="none").dataset[SampleKey(0, 0)]
-    assert np.array_equal(to_levels(high), published[1])
-    assert not np.array_equal(to_levels(low), published[0])
+    assert np.array_equal(to_8_bit(high), published[1])
+    assert not np.array_equal(to_8_bit(low), published[0])
 
 
 @pytest.fixture
@@ -282,4 +281,4 @@ def test_evaluation_pairs_are_fixed(faces):
     # a face's seed is its place in the folder, so that leaving out the last changes nothing
     assert np.array_equal(evaluation_pairs(faces[:4]), pairs[:4])
     expected = RECIPES["gpen"].apply(to_float(faces[2]), np.random.default_rng(2))
-    assert np.array_equal(pairs[2, 0], to_levels(expected))
+    assert np.array_equal(pairs[2, 0], to_8_bit(expected))

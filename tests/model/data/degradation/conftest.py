@@ -3,8 +3,8 @@ import numpy as np
 import pytest
 import skimage.data
 
-from model.data.dataset import to_float
 from model.data.degradation import FloatImage
+from model.data.degradation.operations import to_float
 
 
 @pytest.fixture(scope="session")

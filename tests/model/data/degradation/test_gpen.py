@@ -3,9 +3,9 @@ import numpy as np
 import pytest
 import skimage.data
 
-from model.data.dataset import to_float
 from model.data.degradation import RECIPES, degrade, gpen
 from model.data.degradation.gpen import GpenRecipe, LightRecipe
+from model.data.degradation.operations import to_float
 from tests.model.data.degradation.support import Spy, psnr, rng
 
 NEUTRAL = GpenRecipe(

@@ -12,7 +12,7 @@ from model.data.degradation.operations import (
     jpeg,
     mix_channels,
     resize,
-    to_levels,
+    to_8_bit,
 )
 from tests.model.data.degradation.support import psnr, rng
 
@@ -105,11 +105,11 @@ def test_mixing_is_a_product(image):
 
 def test_levels_are_rounded():
     values = np.array([-0.1, 0, 0.4 / 255, 0.6 / 255, 1, 1.2], dtype=np.float32)
-    assert to_levels(values).tolist() == [0, 0, 0, 1, 255, 255]
+    assert to_8_bit(values).tolist() == [0, 0, 0, 1, 255, 255]
 
 
 def test_levels_are_clipped_and_rounded():
     levels = np.arange(256, dtype=np.uint8)
-    assert np.array_equal(to_levels(levels.astype(np.float32) / np.float32(255)), levels)
+    assert np.array_equal(to_8_bit(levels.astype(np.float32) / np.float32(255)), levels)
     picture = np.array([[[-0.5], [1.5]], [[0.499 / 255], [0.501 / 255]]], dtype=np.float32)
-    assert np.array_equal(to_levels(picture), [[[0], [255]], [[0], [1]]])
+    assert np.array_equal(to_8_bit(picture), [[[0], [255]], [[0], [1]]])
