@@ -8,6 +8,7 @@ from typing import Any
 import yaml
 from pydantic import ValidationError
 
+from model.files import written_whole
 from model.training.config import Config
 
 _Document = dict[str, Any]
@@ -42,8 +43,9 @@ def load_config(path: Path, overrides: list[str]) -> Config:
 
 
 def save_config(config: Config, path: Path) -> None:
-    """Write a configuration that :func:`load_config` reads.  Raises OSError."""
-    path.write_text(yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False))
+    """Write a configuration that :func:`load_config` reads; whole at any time.  Raises OSError."""
+    with written_whole(path) as file:
+        yaml.safe_dump(config.model_dump(mode="json"), file, sort_keys=False, encoding="utf-8")
 
 
 def flatten(config: Config) -> dict[str, str]:

@@ -14,6 +14,7 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
+from model.files import written_whole
 from model.training.schedule import Stage
 
 
@@ -224,13 +225,8 @@ def mean_report(
 
 def append_record(path: Path, record: Record) -> None:
     """Write a row at the end of the file.  Raises OSError."""
-    values = record.model_dump(mode="json", exclude_none=True)
-    row = {
-        "event": record.event,
-        "step": record.step,
-    } | values  # for who reads it over the shoulder
     with path.open("a") as file:
-        file.write(json.dumps(row) + "\n")
+        file.write(_line(record))
 
 
 def read_records(path: Path) -> list[Record]:
@@ -252,9 +248,11 @@ def read_records(path: Path) -> list[Record]:
 
 def rewrite_records(path: Path, records: Iterable[Record]) -> None:
     """Replace the file; it is whole at any time.  Raises OSError."""
-    temporary = path.with_suffix(".tmp")
-    temporary.unlink(missing_ok=True)
-    temporary.touch()
-    for record in records:
-        append_record(temporary, record)
-    temporary.replace(path)
+    with written_whole(path) as file:
+        file.writelines(_line(record).encode() for record in records)
+
+
+def _line(record: Record) -> str:
+    values = record.model_dump(mode="json", exclude_none=True)
+    first = {"event": record.event, "step": record.step}  # what a reader looks for
+    return json.dumps(first | values) + "\n"

@@ -17,7 +17,7 @@ FLOORS = (
     {"evaluation", "data"},  # neither imports the other
     {"checkpoints"},
     {"networks"},
-    {"boxes", "levels", "section", "state_dicts", "torchvision_compat"},
+    {"boxes", "files", "levels", "section", "state_dicts", "torchvision_compat"},
 )
 
 WHEN_NEEDED = {
