@@ -17,10 +17,10 @@ import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from model.dataset import to_float
-from model.degradation import RECIPES, Recipe, degrade
-from model.degradation.operations import to_levels
-from model.pictures import HIGH, LOW, find_faces, read_face
+from model.data.dataset import to_float
+from model.data.degradation import RECIPES, Recipe, degrade
+from model.data.degradation.operations import to_levels
+from model.data.pictures import HIGH, LOW, find_faces, read_face
 
 
 def make_pairs(

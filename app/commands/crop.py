@@ -78,7 +78,7 @@ class _Faces:
     def __init__(self, settings: Settings, size: int, enlarge: float, margin: float) -> None:
         from app.imaging.decode import quieten_readers  # noqa: PLC0415  (PyTorch takes seconds)
         from app.serving.load import choose_devices, find_detector  # noqa: PLC0415
-        from model.templates import landmark_template  # noqa: PLC0415
+        from model.checkpoints.templates import landmark_template  # noqa: PLC0415
 
         quieten_readers()
         self.settings = settings

@@ -8,9 +8,9 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, Field
 
-from app.engines.engine import EngineName, Precision
+from app.engine_names import EngineName, Precision
 from app.faces.pipeline import FaceReport, Reason
-from app.serving.service import Status
+from app.status import Status
 
 
 class FaceModel(BaseModel):

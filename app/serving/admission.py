@@ -6,27 +6,40 @@ import random
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 
 from app.deadline import Deadline
 from app.errors import Overloaded, QueueFull
+from app.pace import Pace
 from app.serving.line import Line
-from app.serving.pace import Cost, Pace
 
 _SHARE = 0.6  # of a deadline that the work before a request may take: costs are averages
 _TYPICAL_PIXELS, _TYPICAL_BYTES = 1_000_000, 200_000  # of a photo, until some have been seen
 _GRACE_S = 2.0  # before a body is judged by how fast it comes
 
 
+@dataclass(frozen=True)
+class Cost:
+    """What a request takes of the whole service's time, in seconds, by the size of its photo."""
+
+    photo: float = 0.0
+    """Of any photo: mostly restoring a face."""
+    megapixel: float = 0.0
+    """For each megapixel of the output: decoding, detecting, pasting, encoding."""
+
+    def of(self, pixels: int) -> float:
+        return self.photo + self.megapixel * pixels / 1e6
+
+
 class Admission:
     """Counts requests, bytes of uploads, and work.  For the event loop alone: no locks.
 
     A request is *at work* from when its photo's size is known until the first byte of its answer,
-    its time in the line included.  Its cost is estimated from that size
-    (:class:`app.serving.pace.Cost`), and ``ahead`` is the cost of all that are at work; ``pace`` is
-    how many seconds the service really takes for a second of estimated cost, learned from each
-    request whatever the bottleneck is.  Where fewer than ``parallel`` are at work, some cores idle.
-    Whoever could not be done in time is refused at once, so that those who are let in keep their
-    deadline, however many come.
+    its time in the line included.  Its cost is estimated from that size (:class:`Cost`), and
+    ``ahead`` is the cost of all that are at work; ``pace`` is how many seconds the service really
+    takes for a second of estimated cost, learned from each request whatever the bottleneck is.
+    Where fewer than ``parallel`` are at work, some cores idle.  Whoever could not be done in time
+    is refused at once, so that those who are let in keep their deadline, however many come.
     """
 
     def __init__(self, line: Line, max_requests: int, max_bytes: int, parallel: int) -> None:

@@ -16,8 +16,8 @@ from app.cores import core_count
 from app.deadline import NEVER
 from app.faces.pipeline import Enhanced, find, finish
 from app.options import EnhanceOptions
+from app.serving.admission import Cost
 from app.serving.load import Loaded
-from app.serving.pace import Cost
 from app.settings import Limits
 from app.threads import Timed, WatchedPool
 

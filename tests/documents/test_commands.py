@@ -42,9 +42,9 @@ NOT_RUN = {
     r"sed .*nginx\.conf": "deployment/test_nginx makes such a file",
     r"sudo nginx ": "needs the privileges of root; deployment/test_nginx runs it",
     r"sudo apt-get |\.venv/bin/pip install ": "needs the network",
-    r"\.venv/bin/gpen weights download": "needs the network; test_weights_command has a stand-in",
+    r"\.venv/bin/gpen weights download": "needs the network; test_weights has a stand-in",
     r"\.venv/bin/gpen serve": "runs until it is stopped; the other tests run it",
-    r"\.venv/bin/gpen prepare": "takes a minute; test_prepare_command has a short form",
+    r"\.venv/bin/gpen prepare": "takes a minute; test_prepare has a short form",
     r"(torchrun|accelerate) ": "needs several GPUs; test_processes has two processes",
 }
 """How commands begin, and why they are not run here."""

@@ -36,6 +36,12 @@ def test_links_lead_somewhere(document: str) -> None:
             assert anchor in anchors(path.read_text(encoding="utf-8")), target
 
 
+@pytest.mark.parametrize("document", DOCUMENTS)
+def test_files_that_are_mentioned_exist(document: str) -> None:
+    mentioned = re.findall(r"`((?:app|docker|docs|model|tests)/[\w./-]*)`", read(document))
+    assert [path for path in mentioned if not (REPOSITORY / path).exists()] == []
+
+
 @pytest.mark.parametrize("document", [README, TRANSLATION])
 def test_fits_on_200_lines(document: str) -> None:
     assert len(read(document).splitlines()) <= MOST_LINES

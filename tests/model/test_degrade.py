@@ -7,12 +7,12 @@ import cv2
 import numpy as np
 import pytest
 
-from model.dataset import to_float
-from model.degradation import RECIPES, degrade
-from model.degradation.operations import to_levels
+from model.data.dataset import to_float
+from model.data.degradation import RECIPES, degrade
+from model.data.degradation.operations import to_levels
+from model.data.pictures import find_faces, find_pairs, read_face
 from model.degrade import main, make_pairs
 from model.evaluate import given_pairs
-from model.pictures import find_faces, find_pairs, read_face
 
 REPOSITORY = Path(__file__).parents[2]
 

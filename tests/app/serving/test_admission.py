@@ -10,9 +10,8 @@ import pytest
 
 from app.deadline import NEVER, Deadline
 from app.errors import MOST_RETRY_S, Overloaded, QueueFull, Unavailable
-from app.serving.admission import Admission, Visit
+from app.serving.admission import Admission, Cost, Visit
 from app.serving.line import Line
-from app.serving.pace import Cost
 
 MEGAPIXEL = 1_000_000
 
