@@ -21,7 +21,7 @@ from pydantic import (
 )
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from app.engines.engine import EngineName, Precision
+from app.engine_names import EngineName, Precision
 from app.log import LogFormat
 
 _BUNDLED_WEIGHTS = Path(__file__).resolve().parent.parent / "weights"
@@ -120,7 +120,7 @@ class Settings(BaseSettings):
         "", description="origins whose pages may call, comma-separated; * for all"
     )
 
-    request_timeout_s: float = Field(30, gt=0, le=3600, description="seconds for a request")
+    request_timeout_s: float = Field(30, ge=0.001, le=3600, description="seconds for a request")
     worker_timeout_s: float = Field(
         120,
         gt=0,

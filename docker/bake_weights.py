@@ -9,8 +9,8 @@ from pathlib import Path
 
 from app.commands.weights_table import fetch
 from app.settings import read_settings
-from model.checkpoints import weights_named
-from model.weights import WeightsError
+from model.checkpoints.generator import WeightsError
+from model.checkpoints.table import weights_named
 
 
 def bake(folder: Path, names: list[str], cache_dir: Path) -> None:

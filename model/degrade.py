@@ -17,10 +17,9 @@ import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from model.dataset import to_float
-from model.degradation import RECIPES, Recipe, degrade
-from model.degradation.operations import to_levels
-from model.pictures import HIGH, LOW, find_faces, read_face
+from model.data.degradation import RECIPES, Recipe, degrade
+from model.data.degradation.operations import to_8_bit, to_float
+from model.data.pictures import HIGH, LOW, find_faces, read_face
 
 
 def make_pairs(
@@ -43,7 +42,7 @@ def make_pairs(
             skipped.append(str(error))
             continue
         low = degrade(to_float(high), recipe, np.random.default_rng([seed, index]))
-        _write(output / LOW / name, to_levels(low))
+        _write(output / LOW / name, to_8_bit(low))
         _write(output / HIGH / name, high)
     if len(skipped) == len(targets):
         raise ValueError(f"none of {len(skipped)} pictures can be used, such as: {skipped[0]}")

@@ -34,19 +34,20 @@ from torch import Tensor
 from torch.nn import functional as F
 from tqdm import tqdm
 
-from model.checkpoints import BUNDLED_DIR, DETECTOR_MOBILENET
-from model.dataset import evaluation_pair, find_faces, split_holdout, to_tensors
-from model.grid import make_grid, save_picture
-from model.landmarks import face_found, landmark_error
-from model.metrics import Distance, Measure, look_at_each, score_each, to_levels
+from model.checkpoints.generator import load_generator
+from model.checkpoints.table import BUNDLED_DIR, DETECTOR_MOBILENET
+from model.data.dataset import evaluation_pair, find_faces, split_holdout, to_tensors
+from model.data.pictures import read_face
+from model.evaluation.grid import make_grid, save_picture
+from model.evaluation.landmarks import face_found, landmark_error
+from model.evaluation.metrics import Distance, Measure, look_at_each, score_each
+from model.evaluation.niqe import niqe
+from model.evaluation.perceptual import Fid, load_distances, load_fid
+from model.evaluation.recognition import load_recognition
+from model.evaluation.report import Evaluation, table, write_csv
+from model.levels import to_levels
 from model.networks.efficientnet import FeatureDistance, load_features
-from model.niqe import niqe
-from model.perceptual import Fid, load_distances, load_fid
-from model.pictures import read_face
-from model.recognition import load_recognition
-from model.report import Evaluation, table, write_csv
-from model.retinaface import load_detector
-from model.weights import load_generator
+from model.networks.retinaface import load_detector
 
 log = logging.getLogger(__name__)
 
@@ -80,7 +81,7 @@ def load_measures(
 ) -> Measures:
     """NIQE and landmarks, and what weights are given or packages installed for.
 
-    Raises WeightsError, DetectorError.
+    Raises WeightsError.
     """
     detector = load_detector(BUNDLED_DIR / DETECTOR_MOBILENET.file_name).to(device)
     distances = load_distances(lpips_weights, identity_weights, device)

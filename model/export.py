@@ -8,10 +8,10 @@ from pathlib import Path
 
 import torch
 
-from model.config import Config
+from model.checkpoints.generator import WeightsMetadata, save_generator
 from model.networks import Architecture
-from model.state import Standing, TrainingCheckpoint, read_checkpoint
-from model.weights import WeightsMetadata, save_generator
+from model.training.config import Config
+from model.training.state import Standing, TrainingCheckpoint, read_checkpoint
 
 _TEMPLATE = "gpen"  # to which training faces are aligned
 _HALF_MAX = torch.finfo(torch.float16).max

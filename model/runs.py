@@ -14,8 +14,8 @@ from dataclasses import asdict, dataclass
 from datetime import timedelta
 from pathlib import Path
 
-from model.config_file import flatten, load_config
-from model.records import (
+from model.training.config_file import flatten, load_config
+from model.training.records import (
     EndRecord,
     HealthRecord,
     StartRecord,
@@ -23,8 +23,8 @@ from model.records import (
     ValidationRecord,
     read_records,
 )
-from model.run_folder import RunFolder
-from model.schedule import Stage
+from model.training.run_folder import RunFolder
+from model.training.schedule import Stage
 
 
 @dataclass(frozen=True)

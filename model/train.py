@@ -1,8 +1,8 @@
 """``python -m model.train``: content stage, discriminator warm-up, joint training.
 
-What a run leaves in its folder, ``model.run_folder`` says.  Interrupted by SIGTERM or Ctrl-C, it
-saves itself; ``--resume`` goes on with it, as if nothing had happened.  Under ``torchrun`` or
-``accelerate launch``, processes share every batch.
+What a run leaves in its folder, ``model.training.run_folder`` says.  Interrupted by SIGTERM or
+Ctrl-C, it saves itself; ``--resume`` goes on with it, as if nothing had happened.  Under
+``torchrun`` or ``accelerate launch``, processes share every batch.
 """
 
 from __future__ import annotations
@@ -20,12 +20,12 @@ from types import FrameType
 import cv2
 from tqdm.contrib.logging import logging_redirect_tqdm
 
-from model.config import Config
-from model.config_file import load_config
-from model.memory import keep_freed_memory
-from model.processes import Processes
-from model.steps import NonFiniteGradientError
-from model.trainer import INTERRUPTED, Trainer
+from model.training.config import Config
+from model.training.config_file import load_config
+from model.training.memory import keep_freed_memory
+from model.training.processes import Processes
+from model.training.steps import NonFiniteGradientError
+from model.training.trainer import INTERRUPTED, Trainer
 
 log = logging.getLogger(__name__)
 

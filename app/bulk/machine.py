@@ -23,10 +23,10 @@ from app.faces.pipeline import find, finish, measure_work
 from app.faces.restore import restore_all
 from app.imaging.photo import Pixels
 from app.options import EnhanceOptions
+from app.pace import Pace
 from app.serving.batch import FaceQueue, Worker
 from app.serving.budget import pixels_by_memory
 from app.serving.load import Loaded
-from app.serving.pace import Pace
 from app.settings import Settings
 
 

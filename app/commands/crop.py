@@ -59,8 +59,8 @@ def run(options: argparse.Namespace) -> int:
         photos, unread = find_photos(options.input)
     except OSError as error:
         return fail(f"{error.filename}: {error.strerror}")
-    for error in unread:
-        fail(f"{error.filename}: {error.strerror}")
+    for folder in unread:
+        fail(f"{folder.filename}: {folder.strerror}")
     if not photos and unread:
         return 1
     if not photos:
@@ -82,7 +82,7 @@ class _Faces:
     def __init__(self, settings: Settings, size: int, enlarge: float, margin: float) -> None:
         from app.imaging.decode import quieten_readers  # noqa: PLC0415  (PyTorch takes seconds)
         from app.serving.load import choose_devices, find_detector  # noqa: PLC0415
-        from model.templates import landmark_template  # noqa: PLC0415
+        from model.checkpoints.templates import landmark_template  # noqa: PLC0415
 
         quieten_readers()
         self.settings = settings

@@ -28,7 +28,7 @@ def run(options: argparse.Namespace) -> int:
     from app.engines.cache import EngineCache  # noqa: PLC0415
     from app.engines.candidates import candidates, choose  # noqa: PLC0415
     from app.serving.load import choose_devices  # noqa: PLC0415
-    from model.hub import resolve  # noqa: PLC0415
+    from model.checkpoints.lookup import resolve  # noqa: PLC0415
 
     settings = settings_from(options)
     configure_logging(settings.log_level)

@@ -26,7 +26,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
 
 def run(options: argparse.Namespace) -> int:
     """Exit status: 0, or 1 with one line on stderr for each fault."""
-    from model.weights import WeightsError  # noqa: PLC0415  (PyTorch; --help need not wait)
+    from model.state_dicts import WeightsError  # noqa: PLC0415  (PyTorch; --help need not wait)
 
     settings = settings_from(options)
     try:

@@ -8,11 +8,11 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from model.checkpoints import WEIGHTS, Checkpoint, CheckpointError, weights_named
-from model.download import download
-from model.hub import find
-from model.verification import verify
-from model.weights import WeightsError
+from model.checkpoints.download import download
+from model.checkpoints.lookup import find
+from model.checkpoints.table import WEIGHTS, Checkpoint, CheckpointError, weights_named
+from model.checkpoints.verification import verify
+from model.state_dicts import WeightsError
 
 _HEADINGS = ("NAME", "FACE", "FILE", "WHERE", "LICENCE")
 

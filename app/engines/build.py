@@ -17,8 +17,8 @@ from app.engines.candidates import REFERENCE, Candidate, Measurement
 from app.engines.engine import Engine
 from app.engines.samples import sample_crops
 from app.engines.torch_engine import TorchEngine
+from model.checkpoints.generator import load_generator
 from model.networks import FullGenerator
-from model.weights import load_generator
 
 log = logging.getLogger(__name__)
 

@@ -25,7 +25,7 @@ import model.networks
 from app.cores import core_count
 from app.engines.candidates import Measurement
 from app.engines.engine import EngineError
-from model.ownership import is_own
+from model.checkpoints.ownership import is_own
 
 log = logging.getLogger(__name__)
 

@@ -11,7 +11,8 @@ from typing import Literal
 import torch
 from pydantic import BaseModel, ConfigDict
 
-from app.engines.engine import EngineError, EngineName, Precision
+from app.engine_names import EngineName, Precision
+from app.engines.engine import EngineError
 
 log = logging.getLogger(__name__)
 

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Literal, Protocol
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-EngineName = Literal["torch", "openvino"]
-Precision = Literal["fp32", "bf16", "fp16"]
+from app.engine_names import EngineName, Precision
 
 Crops = NDArray[np.uint8]
 """(N, size, size, 3) RGB."""

@@ -11,8 +11,9 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from app.engine_names import EngineName, Precision
 from app.engines import no_telemetry  # noqa: F401  (before openvino)
-from app.engines.engine import Crops, EngineName, Precision
+from app.engines.engine import Crops
 from app.engines.levels import LevelsToLevels
 from model.networks import FullGenerator
 

@@ -8,8 +8,9 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from app.engine_names import EngineName, Precision
 from app.engines.cuda_graphs import SIZES, CudaGraphs
-from app.engines.engine import Crops, EngineName, Precision
+from app.engines.engine import Crops
 from app.engines.levels import LevelsToLevels
 from model.networks import FullGenerator
 

@@ -21,9 +21,9 @@ from numpy.typing import NDArray
 from torch import nn
 
 from app.imaging.photo import Pixels
-from model import retinaface
 from model.boxes import Floats, area, intersection, sides
-from model.retinaface import Candidates
+from model.networks import retinaface
+from model.networks.retinaface import Candidates
 
 FINE_PIXELS = 4_000_000  # of the first octave, and of a forward pass, at most
 COARSE_SIDE = 96  # of the last octave's shorter side, at most

@@ -20,7 +20,7 @@ from torch.nn import functional as F
 from app.faces.align import similarity, warp
 from app.imaging.photo import Pixels
 from model.networks.eqface import FACE_SIZE, FaceQuality
-from model.weights import WeightsError, read_tensors
+from model.state_dicts import WeightsError, read_tensors
 
 LEAST_QUALITY = 0.1
 MOST_DISTANCE = 0.15

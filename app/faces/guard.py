@@ -5,9 +5,9 @@ face, and its colour.  So both crops are compared after a blur so strong that de
 restoration hardly matter, while the faces of two people differ.  It takes no weights, and sees no
 finer difference than that; where ModelScope's face recognition is at hand, it is asked, too.
 
-The limits were chosen on 304 training faces, each degraded by five recipes (model/degradation, and
-one of very strong blur), so that the original itself, the best restoration there is, passes as a
-result of any but the last recipe; the tests measure on other people's faces.
+The limits were chosen on 304 training faces, each degraded by five recipes (model/data/degradation,
+and one of very strong blur), so that the original itself, the best restoration there is, passes as
+a result of any but the last recipe; the tests measure on other people's faces.
 """
 
 from __future__ import annotations

@@ -26,7 +26,7 @@ from app.faces.mask import CLASSES, FloatMap, oval, parsed
 from app.imaging.photo import Pixels
 from app.threads import WatchedPool
 from model import torchvision_compat  # noqa: F401  (before facexlib)
-from model.weights import WeightsError, read_tensors
+from model.state_dicts import WeightsError, read_tensors
 
 from facexlib.parsing.parsenet import ConvLayer, ParseNet  # isort: skip
 

@@ -23,9 +23,9 @@ from torch.nn import functional as F
 from app.deadline import NEVER, Deadline
 from app.errors import MemoryFull
 from app.imaging.photo import Levels, Photo, is_black_and_white
-from app.serving.pace import Pace
+from app.pace import Pace
 from app.threads import WatchedPool
-from model.super_resolution import Margins, SuperResolution
+from model.networks.super_resolution import Margins, SuperResolution
 
 log = logging.getLogger(__name__)
 

@@ -12,9 +12,9 @@ from pydantic import BaseModel, Field
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
-from app.engines.engine import EngineName, Precision
+from app.engine_names import EngineName, Precision
 from app.faces.pipeline import FaceReport, Reason
-from app.serving.service import Status
+from app.status import Status
 
 _PIECE = 192 * 1024  # bytes of a picture that are encoded at a time; three make four characters
 

@@ -9,43 +9,12 @@ from starlette.datastructures import Headers
 from starlette.requests import ClientDisconnect
 from starlette.types import Message, Send
 
+from app.serving.outgoing import Answers
+
 LEAST_RATE = 4096
 """Bytes a second at which an answer must be taken, on average."""
 _SLICE = 256 * 1024  # bytes of an answer that are handed on at a time
 _GRACE_S = 60.0  # before an answer's rate matters, the first byte's way included
-_YOUNG_S = 5.0  # before an answer can be the slowest
-
-
-class Answers:
-    """Counts the bytes of large answers until clients have taken them.
-
-    Over ``limit`` bytes, the answer that is taken the slowest is cut off: a few clients that read
-    slowly must neither fill the memory nor keep others out.  For the event loop alone: no locks.
-    """
-
-    def __init__(self, limit: int) -> None:
-        self.limit = limit
-        self.bytes = 0
-        self._sizes: dict[Delivery, int] = {}
-
-    def hold(self, delivery: Delivery, size: int) -> None:
-        """Count ``size`` bytes of an answer until :meth:`release`."""
-        self.bytes += size
-        self._cut_the_slowest()
-        self._sizes[delivery] = size
-
-    def release(self, delivery: Delivery) -> None:
-        """Count an answer no longer.  Calling it again, or for one never held, does no harm."""
-        self.bytes -= self._sizes.pop(delivery, 0)
-
-    def _cut_the_slowest(self) -> None:
-        kept = self.bytes - sum(size for each, size in self._sizes.items() if each.is_cut)
-        for delivery in sorted(self._sizes, key=lambda each: each.rate):
-            if kept <= self.limit:
-                return
-            if delivery.seconds > _YOUNG_S and not delivery.is_cut:
-                delivery.cut()
-                kept -= self._sizes[delivery]
 
 
 class Delivery:

@@ -17,7 +17,8 @@ from types import FrameType
 from starlette.datastructures import MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from app.serving.service import Service, Status
+from app.serving.service import Service
+from app.status import Status
 
 log = logging.getLogger(__name__)
 

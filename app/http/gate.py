@@ -22,6 +22,8 @@ from app.text import printable
 
 log = logging.getLogger(__name__)
 
+_SHORTEST_S = 0.001  # of a deadline that a caller may set: nothing is done in less
+
 
 class GatedRoute(APIRoute):
     """A route behind the gate: whatever path the router has matched, there is no way around it."""
@@ -151,7 +153,7 @@ def _check_query(scope: Scope) -> None:
 
 
 def _timeout(headers: Headers, most: float) -> float:
-    """Seconds.  Raises InvalidRequest when the caller's header is nonsense."""
+    """Seconds.  Raises InvalidRequest when the caller's header is no time to work in."""
     given = headers.get("x-request-timeout")
     if given is None:
         return most
@@ -159,6 +161,8 @@ def _timeout(headers: Headers, most: float) -> float:
         seconds = float(given)
     except ValueError:
         seconds = math.nan
-    if not 0 < seconds < math.inf:
-        raise InvalidRequest("X-Request-Timeout: must be a positive number of seconds")
+    if not _SHORTEST_S <= seconds < math.inf:
+        raise InvalidRequest(
+            f"X-Request-Timeout: must be a number of seconds, at least {_SHORTEST_S:g}"
+        )
     return min(seconds, most)

@@ -54,7 +54,7 @@ REQUEST_HEADERS = [  # the gate and the middleware read them, before the routes
         "name": "X-Request-Timeout",
         "in": "header",
         "description": "seconds; can shorten the service's deadline",
-        "schema": {"type": "number", "exclusiveMinimum": 0},
+        "schema": {"type": "number", "minimum": 0.001},
     },
     {
         "name": "X-Request-ID",

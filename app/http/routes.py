@@ -36,7 +36,8 @@ from app.http.openapi import (
 )
 from app.http.paths import ENHANCE
 from app.options import EnhanceOptions
-from app.serving.service import Service, Status
+from app.serving.service import Service
+from app.status import Status
 from app.text import ascii_printable
 
 router = APIRouter(generate_unique_id_function=lambda route: route.name)

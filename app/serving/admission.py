@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import math
 import random
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 
 from app.deadline import Deadline
 from app.errors import Overloaded, QueueFull
+from app.pace import Pace
 from app.serving.line import Line
-from app.serving.pace import Cost, Pace
 
 _SHARE = 0.6  # of a deadline that the work before a request may take: costs are averages
 _SHARE_AT_FIRST = 0.4  # while the pace is known from the start alone, which nobody else shared
@@ -20,16 +22,35 @@ _SOON_S = 0.5  # in which a body is complete whose work is counted before it has
 _GRACE_S = 2.0  # before a body is judged by how fast it comes
 
 
+@dataclass(frozen=True)
+class Cost:
+    """What a request takes of the whole service's time, in seconds, by the size of its photo."""
+
+    photo: float = 0.0
+    """Of any photo: restoring a face."""
+    megapixel: float = 0.0
+    """For each megapixel of the output: decoding, pasting, encoding."""
+    searched: float = 0.0
+    """For each megapixel of the photo: detecting faces."""
+    most_searched: float = math.inf
+    """Megapixels: larger photos are made smaller before their faces are detected."""
+
+    def of(self, pixels: int, scale: int = 1) -> float:
+        """``pixels`` are the output's, which is ``scale`` times as wide as the photo."""
+        megapixels = pixels / 1e6
+        searched = min(megapixels / scale**2, self.most_searched)
+        return self.photo + self.megapixel * megapixels + self.searched * searched
+
+
 class Admission:
     """Counts requests, bytes of uploads, and work.  For the event loop alone: no locks.
 
     A request is *at work* from when its photo's size is known until the first byte of its answer,
-    its time in the line included.  Its cost is estimated from that size
-    (:class:`app.serving.pace.Cost`), and ``ahead`` is the cost of all that are at work; ``pace`` is
-    how many seconds the service really takes for a second of estimated cost, learned from each
-    request whatever the bottleneck is.  Where fewer than ``parallel`` are at work, some cores idle.
-    Whoever could not be done in time is refused at once, so that those who are let in keep their
-    deadline, however many come.
+    its time in the line included.  Its cost is estimated from that size (:class:`Cost`), and
+    ``ahead`` is the cost of all that are at work; ``pace`` is how many seconds the service really
+    takes for a second of estimated cost, learned from each request whatever the bottleneck is.
+    Where fewer than ``parallel`` are at work, some cores idle.  Whoever could not be done in time
+    is refused at once, so that those who are let in keep their deadline, however many come.
 
     Before that a request is *coming*, if its body is complete or soon will be.  Its cost, estimated
     from its length, counts against newcomers, too: a crowd that comes at one moment would otherwise

@@ -22,7 +22,7 @@ from app.deadline import NEVER, Deadline
 from app.engines.engine import Crops
 from app.errors import MemoryFull, NotServing, QueueFull, RestorationFailed, ServiceError
 from app.imaging.photo import Pixels
-from app.serving.pace import Pace
+from app.pace import Pace
 
 log = logging.getLogger(__name__)
 

@@ -25,7 +25,8 @@ from app.faces.upscale import Upscaler, make_upscaler
 from app.imaging.decode import quieten_readers
 from app.settings import Settings
 from app.threads import WatchedPool
-from model.checkpoints import (
+from model.checkpoints.lookup import Resolved, find_safe, resolve
+from model.checkpoints.table import (
     CHECKPOINTS,
     DETECTOR_MOBILENET,
     DETECTOR_RESNET50,
@@ -36,11 +37,10 @@ from model.checkpoints import (
     CheckpointError,
     UpscalerFile,
 )
-from model.hub import Resolved, find_safe, resolve
-from model.retinaface import InBfloat16, load_detector
-from model.super_resolution import load_super_resolution
-from model.templates import landmark_template
-from model.weights import WeightsError
+from model.checkpoints.templates import landmark_template
+from model.networks.retinaface import InBfloat16, load_detector
+from model.networks.super_resolution import load_super_resolution
+from model.state_dicts import WeightsError
 
 log = logging.getLogger(__name__)
 
@@ -89,7 +89,7 @@ class Loaded:
 def load(settings: Settings) -> Loaded:
     """Load generator and detector onto the devices and warm them up.
 
-    Raises ValueError (CheckpointError, WeightsError, DetectorError, DeviceError, EngineError).
+    Raises ValueError (CheckpointError, WeightsError, DeviceError, EngineError).
     """
     quieten_readers()
     devices = choose_devices(settings.device)
@@ -191,7 +191,7 @@ def find_detector(settings: Settings, device: torch.device, *, commercial: bool)
 
     ``commercial``: only one that may be used so.  In bfloat16 where the device has it, and no other
     precision was asked for.
-    Raises ValueError (CheckpointError, DetectorError).
+    Raises ValueError (CheckpointError, WeightsError).
     """
     for weights in (DETECTOR_RESNET50, DETECTOR_MOBILENET):
         path = find_safe(weights, settings.weights_dir, settings.cache_dir)

@@ -22,9 +22,9 @@ from prometheus_client import (
 from app.errors import ServiceError
 from app.faces.pipeline import FaceReport, Reason, Timings
 from app.faces.restore import Restorer
-from app.http.delivery import Answers
 from app.serving.admission import Admission
 from app.serving.line import Line
+from app.serving.outgoing import Answers
 
 _SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 20, 30, 45, 60, 120, 300)
 """Well beyond the default deadline, so that a quantile of late answers is a number."""

@@ -17,8 +17,8 @@ from app.deadline import NEVER
 from app.faces.detect import FINE_PIXELS
 from app.faces.pipeline import Enhanced, find, finish
 from app.options import EnhanceOptions
+from app.serving.admission import Cost
 from app.serving.load import Loaded
-from app.serving.pace import Cost
 from app.settings import Limits
 from app.threads import Timed, WatchedPool
 

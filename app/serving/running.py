@@ -9,10 +9,10 @@ import numpy as np
 import torch
 
 from app.cores import core_count
+from app.pace import Pace
 from app.serving.batch import FaceQueue, Worker
 from app.serving.load import Loaded
 from app.serving.metrics import Metrics
-from app.serving.pace import Pace
 from app.settings import Settings
 
 

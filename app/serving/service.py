@@ -9,7 +9,6 @@ import time
 from collections.abc import Callable
 from concurrent.futures import Future
 from dataclasses import replace
-from enum import StrEnum
 from typing import Any, TypeVar
 
 import torch
@@ -18,7 +17,6 @@ from app.cores import core_count
 from app.deadline import Deadline
 from app.errors import MemoryFull, NotServing, TooLarge
 from app.faces.pipeline import Enhanced, FoundFaces, find, finish, measure_work
-from app.http.delivery import Answers
 from app.imaging.photo import Pixels
 from app.options import EnhanceOptions
 from app.serving.admission import Admission, Visit
@@ -32,10 +30,12 @@ from app.serving.budget import (
 from app.serving.line import Line
 from app.serving.load import load
 from app.serving.metrics import Metrics
+from app.serving.outgoing import Answers
 from app.serving.preparation import prepare_apart
 from app.serving.rehearsal import rehearse
 from app.serving.running import Running, photos_at_once, run, worker_threads
 from app.settings import Settings
+from app.status import Status
 from app.threads import WatchedPool, in_daemon_thread
 
 log = logging.getLogger(__name__)
@@ -45,13 +45,6 @@ T = TypeVar("T")
 LOADING = "gpen-load"
 """Name of the thread that loads."""
 _WATCH_S = 0.5
-
-
-class Status(StrEnum):
-    STARTING = "starting"
-    OK = "ok"
-    DRAINING = "draining"
-    FAILED = "failed"
 
 
 class Service:

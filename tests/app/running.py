@@ -15,8 +15,8 @@ from starlette.testclient import TestClient
 
 from app.main import create_app
 from app.serving import service
+from app.serving.admission import Cost
 from app.serving.load import Loaded
-from app.serving.pace import Cost
 from app.settings import Settings
 
 

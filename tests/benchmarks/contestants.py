@@ -12,10 +12,11 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from app.engine_names import Precision
 from app.engines.build import build
 from app.engines.cache import EngineCache
 from app.engines.candidates import candidates
-from app.engines.engine import Crops, Precision
+from app.engines.engine import Crops
 from app.engines.samples import sample_crops
 from model.networks import Architecture, FullGenerator
 from tests.benchmarks import published

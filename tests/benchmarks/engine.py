@@ -19,7 +19,8 @@ import cv2
 import numpy as np
 import torch
 
-from app.engines.engine import Crops, Precision
+from app.engine_names import Precision
+from app.engines.engine import Crops
 from app.engines.samples import sample_crops
 from app.serving.load import choose_devices
 from model.networks import Architecture

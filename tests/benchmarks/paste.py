@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 import model.torchvision_compat  # noqa: F401  (before facexlib)
 from app.faces.align import AlignedFace, align
 from app.faces.paste import paste
-from model.templates import landmark_template
+from model.checkpoints.templates import landmark_template
 
 from facexlib.utils.face_restoration_helper import FaceRestoreHelper  # isort: skip
 

@@ -10,7 +10,7 @@ import torch
 from torch.nn import functional as F
 from torch.utils.flop_counter import FlopCounterMode
 
-from app.engines.engine import Precision
+from app.engine_names import Precision
 from app.engines.torch_engine import DTYPES
 from model.networks import FullGenerator
 from model.networks.folded import FoldedGenerator

@@ -26,9 +26,6 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from model import losses
-from model.config import TrainConfig
-from model.loading import Batch
 from model.networks.discriminator import Discriminator, ResidualBlock
 from model.networks.fir import Fir, FirUpsample
 from model.networks.generator import ConstantInput, FullGenerator, StyledConv, ToRGB
@@ -40,7 +37,10 @@ from model.networks.layers import (
     ModulatedConv2d,
     ModulatedPointwise,
 )
-from model.state import TrainingState
+from model.training import losses
+from model.training.config import TrainConfig
+from model.training.loading import Batch
+from model.training.state import TrainingState
 
 
 def upfirdn2d(x: Tensor, kernel: Tensor, up: int, pad: tuple[int, int]) -> Tensor:

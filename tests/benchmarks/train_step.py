@@ -1,10 +1,10 @@
 """``python -m tests.benchmarks.train_step``: a step of training, against the published one.
 
 All contestants take steps from the same weights on the same pictures, by turns in one run:
-``tests.benchmarks.published`` in float32, and ``model.steps`` in float32 and bfloat16.  A step is
-an update of D, one of G, and the moving average following.  Each has a process of its own, for
-``model.train`` has ``model.memory`` keep freed memory, and the published command does not;
-``--keep-memory`` grants it that as well.
+``tests.benchmarks.published`` in float32, and ``model.training.steps`` in float32 and bfloat16.  A
+step is an update of D, one of G, and the moving average following.  Each has a process of its own,
+for ``model.train`` has ``model.training.memory`` keep freed memory, and the published command does
+not; ``--keep-memory`` grants it that as well.
 """
 
 from __future__ import annotations
@@ -24,11 +24,11 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from model.config import Config, TrainConfig
-from model.loading import Batch
-from model.memory import keep_freed_memory
-from model.state import TrainingState
-from model.steps import Setup, joint_step
+from model.training.config import Config, TrainConfig
+from model.training.loading import Batch
+from model.training.memory import keep_freed_memory
+from model.training.state import TrainingState
+from model.training.steps import Setup, joint_step
 from tests.benchmarks import published
 
 Precision = Literal["fp32", "bf16"]

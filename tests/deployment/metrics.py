@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import re
 
-from app.http.delivery import Answers
 from app.serving.admission import Admission
 from app.serving.line import Line
 from app.serving.metrics import Metrics
+from app.serving.outgoing import Answers
 
 _SUFFIXES = {"counter": ("_total",), "gauge": ("",), "histogram": ("_bucket", "_sum", "_count")}
 _USED = re.compile(r"\b(?:gpen|process)_\w+")

@@ -15,6 +15,7 @@ from app.settings import Settings
 from tests.conftest import REPOSITORY
 from tests.deployment.balanced import CONFIGURATION
 from tests.deployment.programs import run
+from tests.documents.pages import code
 
 COMPOSE = REPOSITORY / "docker-compose.yml"
 PROFILES = {
@@ -103,17 +104,10 @@ def test_only_the_gpu_profile_reserves_one(services: dict[str, Any]) -> None:
 
 
 def test_a_second_gpu_is_a_second_service(tmp_path: Path) -> None:
-    """As the README has it."""
+    """As ``docs/deployment.md`` has it."""
     path = tmp_path / "gpus.yml"
-    path.write_text(f"""
-services:
-  gpen-gpu-1:
-    extends: {{file: {COMPOSE}, service: gpen-gpu}}
-    deploy:
-      resources:
-        reservations:
-          devices: !override [{{driver: nvidia, device_ids: ["1"], capabilities: [gpu]}}]
-""")
+    (block,) = code("docs/deployment.md", "Docker Compose", "yaml")
+    path.write_text(block.text.replace("docker-compose.yml", str(COMPOSE)))
     read, said = config(COMPOSE, path, profiles=["gpu"])
     assert read is not None, said
     gpus = {

@@ -95,7 +95,8 @@ def test_the_commands(without: str, astronaut: NDArray[np.uint8], tmp_path: Path
 
 
 def test_the_networks_that_are_loaded_where_there_are_weights(without: str) -> None:
-    code = "import app.faces.parsing, app.faces.upscale, app.faces.eqface, model.super_resolution"
+    faces = "import app.faces.parsing, app.faces.upscale, app.faces.eqface"
+    code = f"{faces}, model.networks.super_resolution"
     subprocess.run(
         [sys.executable, "-c", f"{without}\n{code}"], cwd=REPOSITORY, check=True, timeout=100
     )

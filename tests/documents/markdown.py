@@ -53,3 +53,16 @@ def links(text: str) -> list[str]:
 
 def table_rows(text: str) -> int:
     return len(re.findall(r"^\|.*\|$", without_code(text), re.MULTILINE))
+
+
+def rows(text: str) -> list[tuple[list[str], list[str]]]:
+    """Of all tables, each row below the header's, with the header's cells before its own."""
+    found = []
+    for table in re.findall(r"(?:^\|.*\|\n)+", without_code(text), re.MULTILINE):
+        header, _, *below = (_cells(line) for line in table.splitlines())
+        found += [(header, row) for row in below]
+    return found
+
+
+def _cells(line: str) -> list[str]:
+    return [cell.strip() for cell in re.split(r"(?<!\\)\|", line.strip().strip("|"))]

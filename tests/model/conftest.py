@@ -8,10 +8,10 @@ import pytest
 import skimage.data
 from numpy.typing import NDArray
 
-from model.config import Config
-from model.dataset import evaluation_pairs, to_halves
-from model.loading import Batch
-from model.state import TrainingState
+from model.data.dataset import evaluation_pairs, to_halves
+from model.training.config import Config
+from model.training.loading import Batch
+from model.training.state import TrainingState
 
 SIZE = 64
 

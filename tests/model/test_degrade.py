@@ -7,12 +7,11 @@ import cv2
 import numpy as np
 import pytest
 
-from model.dataset import to_float
-from model.degradation import RECIPES, degrade
-from model.degradation.operations import to_levels
+from model.data.degradation import RECIPES, degrade
+from model.data.degradation.operations import to_8_bit, to_float
+from model.data.pictures import find_faces, find_pairs, read_face
 from model.degrade import main, make_pairs
 from model.evaluate import given_pairs
-from model.pictures import find_faces, find_pairs, read_face
 
 REPOSITORY = Path(__file__).parents[2]
 
@@ -33,7 +32,7 @@ def test_pairs_are_written(face_folder, faces, tmp_path, recipe, capsys):
         assert np.array_equal(read_face(high), faces[index])
         rng = np.random.default_rng([7, index])
         expected = degrade(to_float(faces[index]), RECIPES[recipe], rng)
-        assert np.array_equal(read_face(low), to_levels(expected))
+        assert np.array_equal(read_face(low), to_8_bit(expected))
     assert capsys.readouterr() == ("", "")
 
 

@@ -13,7 +13,8 @@ import torch
 from torch import nn
 from torchmetrics.image.fid import FrechetInceptionDistance
 
-from model.dataset import evaluation_pairs, find_faces, read_faces, to_halves
+from model.checkpoints.generator import WeightsMetadata, save_generator
+from model.data.dataset import evaluation_pairs, find_faces, read_faces, to_halves
 from model.evaluate import (
     Measures,
     Pair,
@@ -24,12 +25,12 @@ from model.evaluate import (
     resize,
     restore_all,
 )
-from model.grid import make_grid, save_picture
-from model.initialisation import start_as_identity
-from model.metrics import Scores, score, score_each, to_levels
+from model.evaluation.grid import make_grid, save_picture
+from model.evaluation.metrics import Scores, score, score_each
+from model.evaluation.report import Evaluation, table
+from model.levels import to_levels
 from model.networks import Architecture
-from model.report import Evaluation, table
-from model.weights import WeightsMetadata, save_generator
+from model.networks.initialisation import start_as_identity
 
 CPU = torch.device("cpu")
 

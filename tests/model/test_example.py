@@ -8,10 +8,10 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
-from model.records import EndRecord, TrainRecord, ValidationRecord
-from model.state import read_checkpoint
 from model.train import main
-from tests.model.test_config import EXAMPLE
+from model.training.records import EndRecord, TrainRecord, ValidationRecord
+from model.training.state import read_checkpoint
+from tests.model.training.test_config import EXAMPLE
 from tests.model.training_runs import rows
 
 SMALL = [

@@ -3,11 +3,11 @@ from pathlib import Path
 import pytest
 import torch
 
-from model.config import Config
+from model.checkpoints.generator import load_generator
 from model.export import main
 from model.networks import Architecture
-from model.state import Standing, TrainingState, read_checkpoint, write_checkpoint
-from model.weights import load_generator
+from model.training.config import Config
+from model.training.state import Standing, TrainingState, read_checkpoint, write_checkpoint
 
 
 @pytest.fixture

@@ -4,9 +4,9 @@ import cv2
 import httpx2
 import numpy as np
 
-from model.config_file import save_config
 from model.export import main as export
 from model.train import main as train
+from model.training.config_file import save_config
 from tests.conftest import serving
 
 

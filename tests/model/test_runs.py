@@ -2,7 +2,8 @@ import json
 
 import pytest
 
-from model.records import (
+from model.runs import differing, main, read_run, table
+from model.training.records import (
     EndRecord,
     HealthRecord,
     Record,
@@ -11,9 +12,8 @@ from model.records import (
     ValidationRecord,
     append_record,
 )
-from model.run_folder import RunFolder
-from model.runs import differing, main, read_run, table
-from model.schedule import Stage
+from model.training.run_folder import RunFolder
+from model.training.schedule import Stage
 
 
 @pytest.fixture

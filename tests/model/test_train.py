@@ -9,14 +9,14 @@ import pytest
 import torch
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from model.config import Config
-from model.config_file import load_config
-from model.dataset import evaluation_pairs, to_halves
-from model.metrics import score
-from model.records import EndRecord, StartRecord, TrainRecord, ValidationRecord
-from model.schedule import Stage
-from model.state import TrainingState, read_checkpoint, rng_state, write_checkpoint
+from model.data.dataset import evaluation_pairs, to_halves
+from model.evaluation.metrics import score
 from model.train import train
+from model.training.config import Config
+from model.training.config_file import load_config
+from model.training.records import EndRecord, StartRecord, TrainRecord, ValidationRecord
+from model.training.schedule import Stage
+from model.training.state import TrainingState, read_checkpoint, rng_state, write_checkpoint
 from tests.model.training_runs import rows, same, stop_after
 
 

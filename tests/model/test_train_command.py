@@ -11,11 +11,11 @@ from pathlib import Path
 
 import pytest
 
-from model.config import Config
-from model.config_file import save_config
-from model.records import EndRecord
-from model.state import read_checkpoint
 from model.train import main
+from model.training.config import Config
+from model.training.config_file import save_config
+from model.training.records import EndRecord
+from model.training.state import read_checkpoint
 from tests.model.training_runs import rows
 
 REPOSITORY = Path(__file__).parents[2]

@@ -9,9 +9,9 @@ from typing import Any, TypeVar
 import pytest
 import torch
 
-from model.records import Record, StepReport, read_records
-from model.state import TrainingState, read_checkpoint
-from model.steps import training_step
+from model.training.records import Record, StepReport, read_records
+from model.training.state import TrainingState, read_checkpoint
+from model.training.steps import training_step
 
 Row = TypeVar("Row", bound=Record)
 
@@ -46,4 +46,4 @@ def stop_after(step: int, monkeypatch: pytest.MonkeyPatch) -> None:
             signal.raise_signal(signal.SIGTERM)
         return report
 
-    monkeypatch.setattr("model.trainer.training_step", interrupt)
+    monkeypatch.setattr("model.training.trainer.training_step", interrupt)

@@ -66,7 +66,7 @@ def test_the_page_and_the_documents_say_so() -> None:
     for words in read_words().values():
         assert "GPS" in words["privacy"]
         assert words["more_options"] in words["privacy"]  # where it is removed
-    for document in ("README.md", "README.zh-CN.md"):
+    for document in ("README.md", "README.zh-CN.md", "docs/operations.md"):
         text = (REPOSITORY / document).read_text(encoding="utf-8")
         assert "GPS" in text, document
     for document in ("SECURITY.md", "docs/threat-model.md"):

@@ -18,7 +18,7 @@ from app.faces.detect import detect
 from app.imaging.decode import decode
 from app.serving.load import find_detector
 from app.settings import Settings
-from model.templates import landmark_template
+from model.checkpoints.templates import landmark_template
 
 
 def crop(*arguments: str) -> int:

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from app.cli import main
-from model.checkpoints import BUNDLED_DIR, CHECKPOINTS, STARTER_256, WEIGHTS
+from model.checkpoints.table import BUNDLED_DIR, CHECKPOINTS, STARTER_256, WEIGHTS
 
 REPOSITORY = "iic/cv_gpen_image-portrait-enhancement"
 

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 import torch
 
+from model.checkpoints.generator import WeightsMetadata, load_generator, save_generator
 from model.networks import Architecture, FullGenerator
-from model.weights import WeightsMetadata, load_generator, save_generator
 
 SIZE = 64
 

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from app.engines.torch_engine import TorchEngine
-from model.weights import load_generator
+from model.checkpoints.generator import load_generator
 
 if find_spec("openvino") is None:
     pytest.skip("there is no OpenVINO for this processor", allow_module_level=True)
@@ -143,7 +143,7 @@ from pathlib import Path
 TELL = "openvino_telemetry.utils.sender"
 if sys.argv[3] == "ours":
     from app.engines import openvino_engine
-    from model.weights import load_generator
+    from model.checkpoints.generator import load_generator
     openvino_engine.convert(load_generator(Path(sys.argv[1]))[0], Path(sys.argv[2]))
 else:
     import openvino

@@ -6,7 +6,7 @@ import pytest
 from numpy.typing import NDArray
 
 from app.faces.align import align, bounds, similarity, warp
-from model.templates import landmark_template
+from model.checkpoints.templates import landmark_template
 
 TEMPLATE = landmark_template("gpen", 256)
 

@@ -12,7 +12,7 @@ from app.faces.blend import close_up, colours_matched, confidence, own_detail_co
 from app.faces.mask import oval
 from app.faces.paste import paste
 from app.imaging.photo import Levels
-from model.templates import landmark_template
+from model.checkpoints.templates import landmark_template
 
 SIZE = 256
 TEMPLATE = landmark_template("gpen", SIZE)

@@ -17,8 +17,8 @@ from torch import nn
 from app.faces.detect import FINE_PIXELS, Face, detect
 from app.imaging.photo import Pixels
 from model.boxes import Floats
-from model.retinaface import anchors, load_detector, padded_shape
-from model.templates import landmark_template
+from model.checkpoints.templates import landmark_template
+from model.networks.retinaface import anchors, load_detector, padded_shape
 
 WEIGHTS = Path(__file__).parents[3] / "weights" / "retinaface-mobilenet0.25.safetensors"
 ASTRONAUT = (179, 59, 273, 176)  # the face's box in the picture of 512 pixels

@@ -12,9 +12,9 @@ import torch
 from torch import Tensor, nn
 
 from app.faces.eqface import LEAST_QUALITY, MOST_DISTANCE, EqFace, load_eqface
+from model.checkpoints.templates import landmark_template
 from model.networks.eqface import FACE_SIZE
-from model.templates import landmark_template
-from model.weights import WeightsError
+from model.state_dicts import WeightsError
 
 TEMPLATE = landmark_template("gpen", 256)
 

@@ -26,10 +26,10 @@ from app.options import EnhanceOptions
 from app.serving import load as loading
 from app.serving.load import Loaded, find_guard
 from app.settings import Settings
-from model.checkpoints import EQFACE_BACKBONE, EQFACE_QUALITY
-from model.dataset import to_float
-from model.degradation import RECIPES, RecipeName, degrade
-from model.pictures import find_faces, read_face, split_holdout
+from model.checkpoints.table import EQFACE_BACKBONE, EQFACE_QUALITY
+from model.data.degradation import RECIPES, RecipeName, degrade
+from model.data.degradation.operations import to_float
+from model.data.pictures import find_faces, read_face, split_holdout
 from tests.app.running import Restorer, post, running, wait_for
 from tests.conftest import encode_png
 

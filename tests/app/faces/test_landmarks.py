@@ -11,7 +11,7 @@ from torch import nn
 
 from app.faces.detect import detect
 from app.faces.landmarks import flaw
-from model.templates import TEMPLATE_NAMES, landmark_template
+from model.checkpoints.templates import TEMPLATE_NAMES, landmark_template
 
 # right, down and towards the viewer; in distances of the mouth from the eyes
 HEAD = np.array([[-0.48, 0, 0], [0.48, 0, 0], [0, 0.55, 0.38], [-0.37, 1, 0.08], [0.37, 1, 0.08]])

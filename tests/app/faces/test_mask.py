@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from app.faces.mask import CLASSES, SIDE, oval, parsed
-from model.templates import TEMPLATE_NAMES, landmark_template
+from model.checkpoints.templates import TEMPLATE_NAMES, landmark_template
 from tests.parsers import (
     BACKGROUND,
     CLOTHES,

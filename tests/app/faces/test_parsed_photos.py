@@ -25,7 +25,7 @@ from app.options import EnhanceOptions
 from app.serving import load as loading
 from app.serving.load import Loaded, find_parser, load
 from app.settings import Settings
-from model.checkpoints import BFR_256, PARSENET_FACEXLIB, PARSENET_GPEN
+from model.checkpoints.table import BFR_256, PARSENET_FACEXLIB, PARSENET_GPEN
 from tests.app.running import Restorer, post, running, wait_for
 from tests.conftest import encode_png
 from tests.parsers import BACKGROUND, SKIN, Known, person, seeded_parsenet, seeing_skin

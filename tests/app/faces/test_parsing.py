@@ -21,9 +21,9 @@ from app.faces import parsing
 from app.faces.mask import CLASSES, oval, parsed
 from app.faces.parsing import FaceParser, load_parser, make_parser
 from app.imaging.photo import Pixels
-from model.checkpoints import PARSENET_FACEXLIB, PARSENET_GPEN
-from model.templates import landmark_template
-from model.weights import WeightsError
+from model.checkpoints.table import PARSENET_FACEXLIB, PARSENET_GPEN
+from model.checkpoints.templates import landmark_template
+from model.state_dicts import WeightsError
 from tests.parsers import Known, normalised, person, seeded_parsenet
 
 CPU = torch.device("cpu")

@@ -13,7 +13,7 @@ from app.faces.align import AlignedFace, Matrix, align, rescaled, similarity, wa
 from app.faces.mask import SIDE, FloatMap, oval, parsed
 from app.faces.paste import paste, replace_whole
 from app.imaging.photo import Levels
-from model.templates import landmark_template
+from model.checkpoints.templates import landmark_template
 from tests.parsers import BACKGROUND, SKIN, person
 
 TEMPLATE = landmark_template("gpen", 256)

@@ -25,12 +25,12 @@ from app.errors import DeadlineExceeded, MemoryFull
 from app.faces import upscale
 from app.faces.upscale import Upscaler, enlarge, make_upscaler, upscaled
 from app.imaging.photo import Photo
+from app.pace import Pace
 from app.serving.load import find_upscalers
-from app.serving.pace import Pace
 from app.settings import Settings
-from model.checkpoints import OFFICIAL_LICENCE
-from model.super_resolution import Margins, SuperResolution
-from model.weights import WeightsError
+from model.checkpoints.table import OFFICIAL_LICENCE
+from model.networks.super_resolution import Margins, SuperResolution
+from model.state_dicts import WeightsError
 from tests.conftest import Server, serving
 from tests.upscalers import seeded_rrdbnet, state_of
 

@@ -13,9 +13,9 @@ import pytest
 from starlette.types import Message
 
 from app.faces.pipeline import Enhanced, Timings
-from app.http.delivery import Answers
 from app.imaging.encode import EncodedPicture
 from app.main import create_app
+from app.serving.outgoing import Answers
 from app.serving.service import Service
 from app.settings import Settings
 from tests.soak.client import MULTIPART, form

@@ -114,10 +114,11 @@ def test_a_caller_may_shorten_the_deadline_of_its_body(strict: Server) -> None:
     [
         (3_000_000, FORM, "1", 413),
         (10, FORM, "nonsense", 422),
+        (10, FORM, "0.0009", 422),
         (10, "text/plain", "1", 400),
         (10, "multipart/form-data", "1", 400),
     ],
-    ids=["too long", "bad option", "no form", "no boundary"],
+    ids=["too long", "bad option", "less than a millisecond", "no form", "no boundary"],
 )
 def test_what_headers_say_is_judged_before_the_body(
     strict: Server, length: int, content_type: str, timeout: str, status: int

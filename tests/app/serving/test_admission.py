@@ -10,9 +10,9 @@ import pytest
 
 from app.deadline import NEVER, Deadline
 from app.errors import MOST_RETRY_S, Overloaded, QueueFull, Unavailable
-from app.serving.admission import Admission, Visit
+from app.pace import Pace
+from app.serving.admission import Admission, Cost, Visit
 from app.serving.line import Line
-from app.serving.pace import Cost, Pace
 
 MEGAPIXEL = 1_000_000
 
@@ -291,3 +291,10 @@ def test_as_many_as_work_side_by_side_are_let_in_whatever_the_pace(stack: ExitSt
         joined(gate, stack, Deadline(1))
     with pytest.raises(Overloaded):
         check(gate, Deadline(1))
+
+
+def test_faces_of_a_large_photo_are_detected_in_a_smaller_one() -> None:
+    cost = Cost(photo=0.1, megapixel=0.05, searched=0.3, most_searched=4)
+    assert cost.of(1_000_000) == pytest.approx(0.1 + 0.05 + 0.3)
+    assert cost.of(12_000_000) == pytest.approx(0.1 + 12 * 0.05 + 4 * 0.3)
+    assert cost.of(4_000_000, scale=2) == pytest.approx(0.1 + 4 * 0.05 + 1 * 0.3)

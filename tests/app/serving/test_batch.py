@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 
 from app.deadline import Deadline
 from app.errors import DeadlineExceeded, MemoryFull, QueueFull, RestorationFailed, Unavailable
+from app.pace import Pace
 from app.serving.batch import FaceQueue, RestoredFace, Worker
-from app.serving.pace import Pace
 
 RAISES, LOSES, DIES, BREAKS = 66, 77, 88, 99
 

@@ -12,8 +12,8 @@ from app.engines.engine import EngineError
 from app.faces.restore import Restorer
 from app.serving.load import DeviceError, _warm_up, choose_devices, find_detector, load
 from app.settings import Settings
-from model.checkpoints import DETECTOR_MOBILENET, DETECTOR_RESNET50
-from model.retinaface import InBfloat16
+from model.checkpoints.table import DETECTOR_MOBILENET, DETECTOR_RESNET50
+from model.networks.retinaface import InBfloat16
 from tests.app.engines.conftest import save_small_generator
 from tests.conftest import REPOSITORY
 

@@ -1,0 +1,8 @@
+"""What engines and precisions are called, in settings, measurements and answers."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+EngineName = Literal["torch", "openvino"]
+Precision = Literal["fp32", "bf16", "fp16"]

@@ -1,0 +1,164 @@
+"""From a name to a file of weights on this machine."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from model.checkpoints import table
+from model.checkpoints.download import (
+    DEFAULT_PATIENCE,
+    Patience,
+    Progress,
+    download,
+    modelscope_dir,
+)
+from model.checkpoints.generator import read_metadata
+from model.checkpoints.ownership import others_can_write
+from model.checkpoints.table import (
+    AUTO_ORDER,
+    CHECKPOINTS,
+    MODELSCOPE_OWNERS,
+    Checkpoint,
+    CheckpointError,
+    ModelScopeFile,
+    WeightsFile,
+)
+from model.checkpoints.templates import TEMPLATE_NAMES
+
+log = logging.getLogger(__name__)
+
+AUTO = "auto"
+UNKNOWN_LICENCE = "unknown"
+DEFAULT_TEMPLATE = "gpen"
+
+
+@dataclass(frozen=True)
+class Resolved:
+    """The generator to serve."""
+
+    name: str
+    path: Path
+    licence: str
+    template: str
+    """Name of its alignment template, one of ``model.checkpoints.templates``."""
+
+
+def find(weights: WeightsFile, weights_dir: Path, cache_dir: Path) -> Path | None:
+    """Where the file is, without the network: the first of
+
+    - ``weights_dir``, under one of ``weights.local_names``;
+    - the folder of bundled weights, if it is a bundled one;
+    - ModelScope's cache (``MODELSCOPE_CACHE``, or ModelScope's default);
+    - what this project has downloaded, in ``cache_dir``.
+    """
+    return next((path for path, _ in _places(weights, weights_dir, cache_dir)), None)
+
+
+def find_safe(weights: WeightsFile, weights_dir: Path, cache_dir: Path) -> Path | None:
+    """Like :func:`find`, for files that nobody has asked for by name.
+
+    Those that other users can write, or that lie in a folder of such, are passed over, with a
+    warning in the log; the bundled ones lie beside the code.
+    """
+    bundled = table.BUNDLED_DIR / weights.file_name
+    for path, root in _places(weights, weights_dir, cache_dir):
+        exposed = None if weights.bundled and path == bundled else _exposed(path, root)
+        if exposed is None:
+            return path
+        log.warning(
+            "%s is not used: other users can write %s (a model is used if it is named, as MODEL)",
+            path,
+            exposed,
+        )
+    return None
+
+
+def _exposed(path: Path, root: Path) -> Path | None:
+    """The first of a file, its real folder, and the folders up to ``root``, that others can write.
+
+    None where there is no such, so that only this user, root or the owners have had a hand in it.
+    """
+    above = [folder for folder in path.parents if folder.is_relative_to(root)]
+    return next(filter(others_can_write, [path, path.resolve().parent, *above]), None)
+
+
+def _places(
+    weights: WeightsFile, weights_dir: Path, cache_dir: Path
+) -> Iterator[tuple[Path, Path]]:
+    """Where the file is, the preferred place first, and the folder of weights that it is in."""
+    for name in weights.local_names:
+        if (weights_dir / name).is_file():
+            yield weights_dir / name, weights_dir
+    bundled = table.BUNDLED_DIR / weights.file_name
+    if weights.bundled and bundled.is_file():
+        yield bundled, table.BUNDLED_DIR
+    if weights.modelscope is not None:
+        yield from _cached(weights.modelscope, modelscope_dir(cache_dir))
+
+
+def resolve(
+    model: str,
+    weights_dir: Path,
+    cache_dir: Path,
+    *,
+    progress: Progress | None = None,
+    patience: Patience = DEFAULT_PATIENCE,
+) -> Resolved:
+    """What the setting MODEL stands for.
+
+    ``auto``: the first of AUTO_ORDER that is on this machine and that other users cannot write,
+    never waiting for the network.  The name of a checkpoint: that one, downloaded if need be.
+    Anything else: a file; template and licence are those it states if it is one of ours.  Raises
+    CheckpointError (DownloadError), or WeightsError for a file that cannot be read.
+    """
+    if model == AUTO:
+        return _best_here(weights_dir, cache_dir)
+    for checkpoint in CHECKPOINTS:
+        if checkpoint.name == model:
+            path = find(checkpoint, weights_dir, cache_dir) or download(
+                checkpoint, weights_dir, cache_dir, progress=progress, patience=patience
+            )
+            return _resolved(checkpoint, path)
+    return _resolve_file(Path(model).expanduser())
+
+
+def _best_here(weights_dir: Path, cache_dir: Path) -> Resolved:
+    for checkpoint in AUTO_ORDER:
+        path = find_safe(checkpoint, weights_dir, cache_dir)
+        if path is not None:
+            return _resolved(checkpoint, path)
+    names = ", ".join(checkpoint.name for checkpoint in AUTO_ORDER)
+    raise CheckpointError(f"none of {names} is on this machine (the weights folder: {weights_dir})")
+
+
+def _resolved(checkpoint: Checkpoint, path: Path) -> Resolved:
+    return Resolved(checkpoint.name, path, checkpoint.licence, checkpoint.template)
+
+
+def _resolve_file(path: Path) -> Resolved:
+    if not path.is_file():
+        names = ", ".join(checkpoint.name for checkpoint in CHECKPOINTS)
+        raise CheckpointError(f"{path} is neither {AUTO}, nor a model ({names}), nor a file")
+    metadata = read_metadata(path)
+    if metadata is None:
+        return Resolved(path.stem, path, UNKNOWN_LICENCE, DEFAULT_TEMPLATE)
+    if metadata.template not in TEMPLATE_NAMES:
+        raise CheckpointError(f"{path} wants an unknown alignment template, {metadata.template!r}")
+    return Resolved(metadata.name, path, metadata.licence, metadata.template)
+
+
+def _cached(file: ModelScopeFile, own_cache: Path) -> Iterator[tuple[Path, Path]]:
+    """Look into ModelScope's cache, then into ours, which has the same layout."""
+    # a third of a second, which importing this module should not cost
+    from model.checkpoints.modelscope_cache import default_cache, find_cached  # noqa: PLC0415
+
+    for cache in (default_cache(), own_cache):
+        if cache is None or not cache.is_dir():
+            continue
+        for owner in MODELSCOPE_OWNERS:
+            path = find_cached(cache, f"{owner}/{file.repository}", file.path, own_cache)
+            if path is not None:
+                yield path, cache

@@ -1,0 +1,1 @@
+"""Pictures of faces, and the pairs that are made of them."""

@@ -1,0 +1,33 @@
+"""Settings of the training data: where it lies, and how pairs are made of it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+from pydantic import Field, NonNegativeInt, PositiveFloat
+
+from model.data.augmentation import AugmentationName
+from model.data.degradation import PUBLISHED, Ranges, RecipeName
+from model.section import Section
+
+
+class DataConfig(Section):
+    folder: Path | None = None
+    """Aligned square faces, searched recursively; ``--data`` overrides it."""
+    folders: dict[Path, PositiveFloat] = {}  # noqa: RUF012
+    """Which of its folders (or others, by absolute path) are trained on, and how often each of
+    their faces is seen, relative to the faces of the others; empty: all of ``folder``."""
+    margin: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    """Of real picture on each side of the crop, as a share of the crop's width."""
+    augmentation: AugmentationName = "flip"
+    """``flip``: mirrored half of the time, and grey with probability 0.2, as published;
+    ``strong``: other poses and colours as well."""
+    holdout: Path | None = None
+    """Faces not to train on but to validate on: one path a line, relative to the list's folder."""
+    recipes: Annotated[dict[RecipeName, PositiveFloat], Field(min_length=1)] = {"gpen": 1.0}  # noqa: RUF012
+    """Degradation recipes and how often each is used, relative to the others."""
+    ranges: Ranges = PUBLISHED
+    """Of the recipes in training; validation and evaluation keep to the published ones."""
+    workers: NonNegativeInt = 2
+    """Processes that make pairs, for each process that trains; 0 makes them in its own."""

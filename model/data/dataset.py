@@ -1,0 +1,219 @@
+"""Training pairs: faces degraded on the fly, or folders of pairs.
+
+Pairs are 8-bit RGB, LQ and HQ: (2, R, R, 3); networks see them as ``to_halves`` makes them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence, Sized
+from pathlib import Path
+from typing import NamedTuple, Protocol
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from model.data.augmentation import Augmentation, augmentation, flip
+from model.data.config import DataConfig
+from model.data.crops import Picture
+from model.data.degradation import PUBLISHED, RECIPES, Ranges, RecipeName
+from model.data.degradation.operations import to_8_bit, to_float
+from model.data.pictures import (
+    HIGH,
+    FaceFiles,
+    PictureFiles,
+    find_faces,
+    find_pairs,
+    find_weighted,
+    hold_out,
+    holds_pairs,
+    read_face,
+    read_faces,
+    read_groups,
+    split_holdout,
+)
+from model.data.sampling import SampleKey
+
+__all__ = [
+    "DegradedFaces",
+    "Faces",
+    "PairedFaces",
+    "TrainingData",
+    "evaluation_pair",
+    "evaluation_pairs",
+    "find_faces",
+    "open_training_data",
+    "read_face",
+    "read_faces",
+    "split_holdout",
+    "to_halves",
+    "to_tensors",
+]
+
+MEMORY_LIMIT = 2 * 2**30
+"""Bytes of faces up to which they are read once, instead of whenever they come up."""
+_VALIDATED_WITHOUT_HOLDOUT = 64
+
+Pairs = NDArray[np.uint8]
+"""(N, 2, R, R, 3): LQ and HQ."""
+
+
+class Faces(Protocol):
+    """N pictures of faces, each (R, R, 3) RGB: an array (N, R, R, 3), or files."""
+
+    def __len__(self) -> int: ...
+    def __getitem__(self, index: int, /) -> Picture: ...
+
+
+def to_tensors(levels: Tensor | NDArray[np.uint8]) -> Tensor:
+    """8-bit (N, R, R, 3) -> (N, 3, R, R) in [-1, 1], in memory with channels last."""
+    x = torch.as_tensor(levels).permute(0, 3, 1, 2)
+    return x.to(torch.float32, memory_format=torch.channels_last).div_(255).mul_(2).sub_(1)
+
+
+def to_halves(pairs: Tensor | Pairs) -> tuple[Tensor, Tensor]:
+    """8-bit pairs (N, 2, R, R, 3) -> LQ and HQ, each as of ``to_tensors``."""
+    return to_tensors(pairs[:, 0]), to_tensors(pairs[:, 1])
+
+
+class DegradedFaces(Dataset[NDArray[np.uint8]]):
+    """Training pairs (2, R, R, 3) of faces.
+
+    Indexed by ``SampleKey``: the pair is a function of the seed and the key alone.  ``recipes``
+    says how often each is used, relative to the others; ``weights``, of every face, how often it
+    comes, relative to the others.
+    """
+
+    def __init__(
+        self,
+        faces: Faces,
+        recipes: dict[RecipeName, float],
+        seed: int,
+        augment: Augmentation = flip,
+        ranges: Ranges = PUBLISHED,
+        weights: Sequence[float] | None = None,
+    ) -> None:
+        self.faces = faces
+        self.recipes = [ranges.recipe(name) for name in recipes]
+        shares = np.array(list(recipes.values()))
+        self.probabilities = shares / shares.sum()
+        self.seed = seed
+        self.augment = augment
+        self.weights = weights
+
+    def __len__(self) -> int:
+        return len(self.faces)
+
+    def __getitem__(self, key: SampleKey) -> NDArray[np.uint8]:
+        rng = np.random.default_rng([self.seed, *key])
+        high = self.augment(self.faces[key.face], rng)
+        recipe = self.recipes[int(rng.choice(len(self.recipes), p=self.probabilities))]
+        return np.stack([to_8_bit(recipe.apply(to_float(high), rng)), high])
+
+
+class PairedFaces(Dataset[NDArray[np.uint8]]):
+    """Training pairs (2, R, R, 3) of pairs in files.
+
+    Indexed as ``DegradedFaces``.  Mirrored half of the time, if at all; anything else would change
+    how the low-quality half was degraded.
+    """
+
+    weights = None
+
+    def __init__(self, pairs: PictureFiles, seed: int, *, mirror: bool = True) -> None:
+        self.pairs = pairs
+        self.seed = seed
+        self.mirror = mirror
+
+    def __len__(self) -> int:
+        return len(self.pairs)
+
+    def __getitem__(self, key: SampleKey) -> NDArray[np.uint8]:
+        rng = np.random.default_rng([self.seed, *key])
+        pair = self.pairs[key.face]
+        if self.mirror and rng.random() < 0.5:
+            pair = np.ascontiguousarray(pair[:, :, ::-1])
+        return pair
+
+
+class TrainingData(NamedTuple):
+    dataset: DegradedFaces | PairedFaces
+    validated: Pairs
+    """To validate on; none where it was not asked for."""
+
+
+def open_training_data(
+    data: DataConfig, size: int, seed: int, *, validate: bool = True
+) -> TrainingData:
+    """Folders of faces, or one of pairs, which has ``lq/`` and ``hq/``; ``recipes`` and ``ranges``
+    are then unused.
+
+    What ``data.holdout`` lists (of pairs, the files of ``hq/``) is validated on; without it, some
+    of the training set, to see that at least that is learnt.  Raises OSError or ValueError.
+    """
+    if data.folder is None:
+        raise ValueError("no data: give --data or set data.folder")
+    if holds_pairs(data.folder):
+        return _open_pairs(data, data.folder, size, seed, validate=validate)
+    weights = find_weighted(data.folder, data.folders)
+    paths, held_out = hold_out(list(weights), data.holdout)
+    _check_rest(paths, data)
+    whole = data.augmentation == "strong"
+    faces: Faces
+    # what cannot be read is left out in memory, and faces would no longer be those of the weights
+    if whole or data.folders or len(paths) * size * size * 3 > MEMORY_LIMIT:
+        faces = FaceFiles(paths, None if whole else size, data.margin)
+    else:
+        faces = read_faces(paths, size, data.margin)
+    dataset = DegradedFaces(
+        faces,
+        data.recipes,
+        seed,
+        augmentation(data.augmentation, size, data.margin),
+        data.ranges,
+        [weights[path] for path in paths] if data.folders else None,
+    )
+    if not validate:
+        return TrainingData(dataset, _no_pairs(size))
+    shown = read_faces(held_out or paths[:_VALIDATED_WITHOUT_HOLDOUT], size, data.margin)
+    return TrainingData(dataset, evaluation_pairs(shown))
+
+
+def _open_pairs(
+    data: DataConfig, folder: Path, size: int, seed: int, *, validate: bool
+) -> TrainingData:
+    if data.folders:
+        raise ValueError(f"data.folders is for folders of faces, and {folder} holds pairs")
+    pairs = find_pairs(folder)
+    held_out = set(split_holdout(folder / HIGH, data.holdout)[1])
+    trained_on = [pair for pair in pairs if pair[1] not in held_out]
+    _check_rest(trained_on, data)
+    files = PictureFiles(trained_on, size, data.margin)
+    dataset = PairedFaces(files, seed, mirror=data.augmentation != "none")
+    if not validate:
+        return TrainingData(dataset, _no_pairs(size))
+    shown = [pair for pair in pairs if pair[1] in held_out]
+    shown = shown or trained_on[:_VALIDATED_WITHOUT_HOLDOUT]
+    return TrainingData(dataset, read_groups(shown, size, data.margin))
+
+
+def _no_pairs(size: int) -> Pairs:
+    return np.empty((0, 2, size, size, 3), dtype=np.uint8)
+
+
+def _check_rest(trained_on: Sized, data: DataConfig) -> None:
+    if len(trained_on) == 0:
+        raise ValueError(f"nothing to train on: {data.holdout} lists all of {data.folder}")
+
+
+def evaluation_pair(face: Picture, index: int, recipe: RecipeName = "gpen") -> NDArray[np.uint8]:
+    """The fixed pair (2, R, R, 3) of a face (R, R, 3), whose index is the seed of its LQ."""
+    low = RECIPES[recipe].apply(to_float(face), np.random.default_rng(index))
+    return np.stack([to_8_bit(low), face])
+
+
+def evaluation_pairs(faces: NDArray[np.uint8], recipe: RecipeName = "gpen") -> Pairs:
+    """The fixed pairs that results are reported on."""
+    return np.stack([evaluation_pair(face, i, recipe) for i, face in enumerate(faces)])

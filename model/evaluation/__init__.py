@@ -1,0 +1,1 @@
+"""How good a restoration is: measures, and how they are shown."""

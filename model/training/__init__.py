@@ -1,0 +1,1 @@
+"""The training loop: what a run does, keeps and writes down."""

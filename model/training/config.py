@@ -1,0 +1,249 @@
+"""What a training run is told: every setting, its range, and what cannot go together.
+
+Reading it from YAML is ``model.training.config_file``'s work.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal, Self
+
+from pydantic import (
+    AfterValidator,
+    Field,
+    NonNegativeFloat,
+    NonNegativeInt,
+    PositiveFloat,
+    PositiveInt,
+    model_validator,
+)
+
+from model.data.config import DataConfig
+from model.networks import Architecture
+from model.networks.layers import check_size
+from model.section import Section
+from model.training.generator_losses import LossConfig
+from model.training.precision import Precision
+
+
+def _network_size(size: int) -> int:
+    check_size(size)
+    return size
+
+
+Size = Annotated[int, AfterValidator(_network_size)]
+Fraction = Annotated[float, Field(gt=0, le=1)]
+Decay = Annotated[float, Field(ge=0, lt=1)]
+Metric = Literal["psnr", "ssim", "perceptual", "lpips", "niqe"]
+
+
+def _check_rates_fall(**rates: float) -> None:
+    (start_name, start), (end_name, end) = rates.items()
+    if end > start:
+        raise ValueError(f"{end_name} {end:g} is more than {start_name} {start:g}, where it starts")
+
+
+class NetworkConfig(Section):
+    """The variant to train; its size is ``train.img_size``."""
+
+    channel_multiplier: PositiveInt = 2
+    narrow: Fraction = 1.0
+
+
+class ContentConfig(Section):
+    """The stage before any discriminator; from scratch nothing else makes sense."""
+
+    epochs: NonNegativeFloat = 0
+    lr: PositiveFloat = 1e-3
+    """1e-3 to 2e-3 suit it."""
+    lr_min: PositiveFloat = 1e-4
+
+    @model_validator(mode="after")
+    def _rate_falls(self) -> Self:
+        _check_rates_fall(lr=self.lr, lr_min=self.lr_min)
+        return self
+
+
+class InitialConfig(Section):
+    """Weights to begin with, where a run does not begin from scratch."""
+
+    g: Path | None = None
+    """A generator, or only the prior of one; see ``model.training.pretrained`` for kinds of
+    file.  One of half the size is grown: its layers are those of the larger network below the
+    topmost."""
+    d: Path | None = None
+    """A discriminator of the kind that is trained."""
+
+
+class PathLengthConfig(Section):
+    """Path-length regularisation of G (StyleGAN2, section 3.2); the published weight is 2."""
+
+    weight: NonNegativeFloat = 0.0
+    interval: PositiveInt = 4
+    """In steps."""
+
+
+class EarlyStoppingConfig(Section):
+    """Stop when ``validation.metric`` has not improved by ``delta`` in ``patience`` validations."""
+
+    patience: PositiveInt = 8
+    delta: NonNegativeFloat = 0.002
+    """In the metric's unit: dB of PSNR."""
+
+
+class ValidationConfig(Section):
+    """How G's moving average is judged on the held-out faces."""
+
+    metric: Metric = "psnr"
+    """What decides which checkpoint is the best, and when to stop.  PSNR rewards the mean of what
+    may have been and works against a discriminator; ``perceptual`` is the distance of
+    EfficientNet-lite1's features, on which nothing is trained; ``lpips`` needs
+    ``train.losses.lpips_weights``."""
+
+
+class TrainConfig(Section):
+    num_epochs: PositiveFloat
+    """Epochs after the content stage, warm-up included; fractions are taken to the step."""
+    warmup_epochs: NonNegativeFloat = 0
+    """Epochs in which only the discriminator learns."""
+    content: ContentConfig = ContentConfig()
+    initial: InitialConfig = InitialConfig()
+    seed: NonNegativeInt = 0
+
+    lr_g: PositiveFloat = 2e-4
+    lr_d: PositiveFloat = 1e-4
+    lr_policy: Literal["cosine"] = "cosine"
+    lr_min: PositiveFloat = 1e-6
+    """Where ``lr_g`` ends."""
+    eta_min_d: PositiveFloat = 5e-7
+    """Where ``lr_d`` ends."""
+    beta1: Decay = 0.9
+    beta2: Decay = 0.99
+    weight_decay: NonNegativeFloat = 0.0
+    """Zero: decay would act on equalized weights as a learning rate schedule nobody asked for."""
+    clip_grad_norm: PositiveFloat = 10.0
+
+    batch_size: PositiveInt = 8
+    """Of a step, over all processes and accumulated micro-batches."""
+    accumulation: PositiveInt = 1
+    """Micro-batches that a process works off one after the other in each step."""
+    img_size: Size = 512
+    precision: Precision = "fp32"
+    compile: bool = False
+    threads: PositiveInt | None = None
+    """Of PyTorch in each process; null leaves the choice to it.  On a processor, two processes with
+    a thread each are faster than one with two, and a thread that shares its core with other work
+    holds up all the others."""
+
+    discriminator: Literal["stylegan2", "projected"] = "stylegan2"
+    """``stylegan2``: the published one; the next four settings are its own.  ``projected``: heads
+    on the frozen features of EfficientNet-lite0, and on the pixels."""
+
+    use_gradient_penalty: bool = True
+    gp_lambda: NonNegativeFloat | Literal["auto"] = "auto"
+    """R1 weight; ``auto`` is 0.0002 * size^2 / batch (StyleGAN2-ADA)."""
+    gp_interval: PositiveInt = 16
+    """In steps."""
+    augment_d: bool = True
+    """Vary what D sees (DiffAugment)."""
+
+    losses: LossConfig = LossConfig()
+    path_length: PathLengthConfig = PathLengthConfig()
+    ema_half_life: PositiveInt = 10_000
+    """In images."""
+
+    validate_every: PositiveInt = 1
+    """In epochs."""
+    early_stopping: EarlyStoppingConfig | None = EarlyStoppingConfig()
+    """Counts validations from the first joint epoch on; ``null`` switches it off."""
+    log_every: PositiveInt = 50
+    """In steps; every epoch ends with a row of its own as well."""
+    save_every: PositiveInt = 1000
+    """In steps; every epoch ends with a checkpoint as well."""
+    keep_last: PositiveInt = 3
+    """Checkpoints kept, beside the best."""
+
+    @property
+    def r1_weight(self) -> float:
+        """``gp_lambda``, as a number."""
+        if self.gp_lambda == "auto":
+            return 0.0002 * self.img_size**2 / self.batch_size
+        return self.gp_lambda
+
+    @property
+    def joint_epochs(self) -> float:
+        """Epochs in which both networks learn."""
+        return self.num_epochs - self.warmup_epochs
+
+    def micro_batch(self, processes: int) -> int:
+        """Samples that a process works on at once.  Raises ValueError if they do not come out even.
+
+        Minibatch standard deviation of D compares the samples of one micro-batch.
+        """
+        parts = processes * self.accumulation
+        if self.batch_size % parts:
+            raise ValueError(
+                f"batch_size {self.batch_size} cannot be shared by {processes} processes with "
+                f"accumulation {self.accumulation}: {parts} does not divide it"
+            )
+        return self.batch_size // parts
+
+    def doubts(self, processes: int) -> list[str]:
+        """What can be run and yet is likely to be regretted, a sentence each."""
+        doubts = []
+        untaught = self.initial.g is None and self.content.epochs == 0
+        if untaught and self.warmup_epochs:
+            doubts.append(
+                "the warm-up will train D against a G that has learnt nothing: set "
+                "train.content.epochs (content.lr of 1e-3 to 2e-3 suits it), or train.initial.g"
+            )
+        elif untaught:
+            doubts.append(
+                "G begins from scratch against D: set train.content.epochs, or train.initial.g"
+            )
+        if self.initial.d is None and not untaught and self.warmup_epochs == 0:
+            doubts.append(
+                "a G that has learnt meets a D that has not: set train.warmup_epochs, "
+                "or train.initial.d"
+            )
+        if self.micro_batch(processes) == 1:
+            doubts.append(
+                "micro-batches of one picture: D's minibatch standard deviation sees nothing"
+            )
+        return doubts
+
+    @model_validator(mode="after")
+    def _fits_together(self) -> Self:
+        if self.warmup_epochs > self.num_epochs:
+            raise ValueError(
+                f"warmup_epochs {self.warmup_epochs:g} is more than num_epochs {self.num_epochs:g}"
+            )
+        _check_rates_fall(lr_g=self.lr_g, lr_min=self.lr_min)
+        _check_rates_fall(lr_d=self.lr_d, eta_min_d=self.eta_min_d)
+        self.micro_batch(processes=1)
+        return self
+
+
+class Config(Section):
+    train: TrainConfig
+    network: NetworkConfig = NetworkConfig()
+    data: DataConfig = DataConfig()
+    validation: ValidationConfig = ValidationConfig()
+
+    @model_validator(mode="after")
+    def _lpips_can_be_measured(self) -> Self:
+        if self.validation.metric == "lpips" and self.train.losses.lpips_weights is None:
+            raise ValueError("validation.metric lpips needs train.losses.lpips_weights")
+        return self
+
+    @property
+    def architecture(self) -> Architecture:
+        """The variant to train."""
+        return Architecture(
+            self.train.img_size, self.network.channel_multiplier, self.network.narrow
+        )
+
+    def with_data(self, folder: Path) -> Config:
+        """The same, on another folder of faces."""
+        data = self.data.model_copy(update={"folder": folder})
+        return self.model_copy(update={"data": data})

@@ -1,0 +1,250 @@
+"""Signs of trouble in training: what was seen, and what to change.
+
+Rules are data: a name, and a pure function from the recent rows of a run to a sentence, or None.
+Thresholds are those the field goes by (StyleGAN2-ADA for the sign statistic; folklore of GAN
+training for the others), and stand beside their rules.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from itertools import pairwise
+
+from model.training.config import TrainConfig
+from model.training.records import HealthRecord, Record, TrainRecord, ValidationRecord
+from model.training.schedule import Stage
+
+_TRAINED, _VALIDATED = 20, 4
+
+
+@dataclass(frozen=True)
+class Window:
+    """The recent past of a run, oldest first."""
+
+    config: TrainConfig
+    trained: tuple[TrainRecord, ...] = ()
+    """Of the latest stage: 20 rows, or all since the first of ``validated``."""
+    validated: tuple[ValidationRecord, ...] = ()
+    """Of the latest stage: 4 rows."""
+
+    def with_row(self, row: Record) -> Window:
+        """One row later; other kinds of rows are passed over."""
+        if isinstance(row, ValidationRecord):
+            same = tuple(old for old in self.validated if old.stage is row.stage)
+            return replace(self, validated=(*same, row)[-_VALIDATED:])
+        if isinstance(row, TrainRecord):
+            same_stage = [old for old in self.trained if old.stage is row.stage]
+            since = self.validated[0].step if self.validated else row.step
+            recent = [old for old in same_stage[:-_TRAINED] if old.step >= since]
+            kept = (*recent, *same_stage[-_TRAINED:], row)
+            return replace(self, trained=kept)
+        return self
+
+    @property
+    def joint(self) -> bool:
+        """Whether both networks learn: before, D is bound to win."""
+        return bool(self.trained) and self.trained[-1].stage is Stage.JOINT
+
+    def values(self, name: str) -> list[float]:
+        """A value of the training rows, where they report it."""
+        return [row.numbers()[name] for row in self.trained if name in row.numbers()]
+
+
+@dataclass(frozen=True)
+class Rule:
+    name: str
+    check: Callable[[Window], str | None]
+
+
+def vanishing_d_loss(window: Window) -> str | None:
+    """D's loss at 0 has no gradient left to give; healthy is well under 1.386, and well over 0."""
+    losses = window.values("d")[-3:]
+    if not window.joint or len(losses) < 3 or max(losses) > 0.05:
+        return None
+    return (
+        f"D's loss has gone to {losses[-1]:.2g}: G has nothing to learn from it any more. Raise "
+        "train.lr_d or train.gp_lambda (times 2 to 4), or set train.augment_d."
+    )
+
+
+def memorising_d(window: Window) -> str | None:
+    """Mean sign of D(real): 0.6 is what StyleGAN2-ADA aims at, 1 is a D that knows every face."""
+    signs = window.values("d_real_sign")[-5:]
+    if not window.joint or len(signs) < 5 or min(signs) < 0.95:
+        return None
+    return (
+        f"the mean sign of D(real) is {signs[-1]:.2f} (about 0.6 is healthy): D knows the training "
+        "faces by heart. Set train.augment_d, raise train.gp_lambda or train.lr_d, or take more "
+        "faces."
+    )
+
+
+def exploding_penalty(window: Window) -> str | None:
+    """R1 lies near 0, with spikes; where its mean is in the hundreds, blobs follow."""
+    penalties = window.values("gradient_penalty")[-3:]
+    if len(penalties) < 3 or min(penalties) < 100:
+        return None
+    return (
+        f"the gradient penalty is {penalties[-1]:.3g} (healthy: near 0): artefacts follow. Lower "
+        "train.lr_g to 0.0001, and train.lr_d by as much."
+    )
+
+
+def artefacts(window: Window) -> str | None:
+    """What is far sharper than the original is no detail: blobs, grids, ringing."""
+    rows = window.validated
+    if not window.joint or len(rows) < 2 or min(row.sharpness for row in rows[-2:]) < 2:
+        return None
+    return (
+        f"restored faces are {rows[-1].sharpness:.1f} times as sharp as the originals: look for "
+        "artefacts in samples/. Lower train.lr_g to 0.0001, or train.losses.adversarial."
+    )
+
+
+def runaway_logits(window: Window) -> str | None:
+    """Logits grow where nothing holds D back; its loss stays small meanwhile."""
+    logits = [*window.values("d_real")[-1:], *window.values("d_fake")[-1:]]
+    largest = max(map(abs, logits), default=0.0)
+    if largest < 1000:
+        return None
+    return (
+        f"D's logits have run away to {largest:.3g} (a few units are healthy). Raise "
+        "train.gp_lambda, lower train.lr_d, and go back to an earlier checkpoint."
+    )
+
+
+def large_gradients(window: Window) -> str | None:
+    """Before clipping, of either network, in the mean over a row's steps."""
+    for name, network in (("grad_norm_g", "G"), ("grad_norm_d", "D")):
+        norms = window.values(name)[-2:]
+        if len(norms) == 2 and min(norms) > 100:
+            return (
+                f"the norm of {network}'s gradient is {norms[-1]:.3g}, over 100 before clipping. "
+                f"Lower train.lr_{network.lower()} by half."
+            )
+    return None
+
+
+def loss_jump(window: Window) -> str | None:
+    """From a jump to hundreds, training seldom comes back."""
+    for name in ("d", "adversarial", "content"):
+        *before, last = window.values(name) or [0.0]
+        if before and last > 100 and last > 10 * max(before):
+            return (
+                f"the loss {name!r} has jumped from {before[-1]:.3g} to {last:.3g}. Go back to an "
+                "earlier checkpoint (--resume FILE) with lower learning rates."
+            )
+    return None
+
+
+def fooled_d(window: Window) -> str | None:
+    """G gets better at D and worse at faces."""
+    rows = window.validated
+    if not window.joint or len(rows) < 3:
+        return None
+    since = rows[-3].step
+    losses = [row.losses.get("adversarial") for row in window.trained if row.step >= since]
+    known = [loss for loss in losses if loss is not None]
+    psnr = [row.psnr for row in rows[-3:]]
+    if len(known) < 2 or not psnr[0] - psnr[-1] > 0.3 or not _falls(psnr):
+        return None
+    if known[0] - known[-1] < 0.1 * abs(known[0]):
+        return None
+    return (
+        f"G's adversarial loss falls ({known[0]:.3g} to {known[-1]:.3g}) while PSNR falls too "
+        f"({psnr[0]:.2f} to {psnr[-1]:.2f} dB): D takes garbage for faces. Lower "
+        "train.losses.adversarial, or raise train.lr_d."
+    )
+
+
+def over_smoothing(window: Window) -> str | None:
+    """PSNR alone rewards the mean of what may have been, which is blurred."""
+    rows = window.validated[-3:]
+    if not window.joint or len(rows) < 3 or rows[-1].sharpness >= 1:
+        return None
+    psnr, sharpness = [row.psnr for row in rows], [row.sharpness for row in rows]
+    rises = psnr[-1] - psnr[0] > 0.02 and _falls(psnr[::-1])
+    if not rises or not _falls(sharpness) or sharpness[-1] > 0.9 * sharpness[0]:
+        return None
+    return (
+        f"PSNR rises to {psnr[-1]:.2f} dB while sharpness falls from {sharpness[0]:.3g} to "
+        f"{sharpness[-1]:.3g} of the originals': G over-smooths. Raise train.losses.adversarial or "
+        "feature_matching, or lower train.losses.content."
+    )
+
+
+def learning_rate_at_its_floor(window: Window) -> str | None:
+    """At the end of its cosine that is as planned, unless G was still getting better."""
+    floor = window.config.lr_min
+    if not window.joint or not window.trained:
+        return None
+    last = window.trained[-1]
+    if last.lr_g is None or last.lr_g > 1.05 * floor:
+        return None
+    if last.progress < 0.9:
+        return (
+            f"G's learning rate is at its floor, {floor:g}, with {1 - last.progress:.0%} of the "
+            "steps left, which will change little. Raise train.lr_g, or lower train.num_epochs."
+        )
+    psnr = [row.psnr for row in window.validated]
+    if len(psnr) < 3 or psnr[-1] - psnr[-3] < 0.05:
+        return None
+    return (
+        f"G's learning rate is at its floor, {floor:g}, and PSNR still rises "
+        f"({psnr[-3]:.2f} to {psnr[-1]:.2f} dB): the schedule ends too soon. Raise "
+        "train.num_epochs in the next run."
+    )
+
+
+RULES = tuple(
+    Rule(check.__name__, check)
+    for check in (
+        vanishing_d_loss,
+        memorising_d,
+        exploding_penalty,
+        artefacts,
+        runaway_logits,
+        large_gradients,
+        loss_jump,
+        fooled_d,
+        over_smoothing,
+        learning_rate_at_its_floor,
+    )
+)
+
+
+def findings(window: Window) -> dict[str, str]:
+    """The sentences of those rules that have one to say, by the rule's name."""
+    said = {rule.name: rule.check(window) for rule in RULES}
+    return {name: sentence for name, sentence in said.items() if sentence is not None}
+
+
+@dataclass
+class Watch:
+    """Follows a run's rows and tells of each trouble once, until it has been over."""
+
+    window: Window
+
+    @classmethod
+    def after(cls, config: TrainConfig, rows: Sequence[Record]) -> Watch:
+        """Of a run that has got as far as these rows."""
+        watch = cls(Window(config))
+        for row in rows:
+            watch.window = watch.window.with_row(row)
+        return watch
+
+    def see(self, row: TrainRecord | ValidationRecord) -> list[HealthRecord]:
+        """What has come up with this row."""
+        known = findings(self.window).keys()
+        self.window = self.window.with_row(row)
+        return [
+            HealthRecord(step=row.step, time=time.time(), rule=name, message=sentence)
+            for name, sentence in findings(self.window).items()
+            if name not in known
+        ]
+
+
+def _falls(values: Sequence[float]) -> bool:
+    return all(later < sooner for sooner, later in pairwise(values))

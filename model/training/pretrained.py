@@ -1,0 +1,96 @@
+"""Weights to begin training with, from whatever file holds them.
+
+A generator may be whole, or only the prior of one (``generator.*``, or those names without the
+prefix): the paper trains the GAN prior first, then embeds it and tunes the whole (GPEN, section
+3).  What a file does not hold, stays as it was initialised.  A whole one of half the size is grown.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from torch import Tensor, nn
+
+from model.networks import Discriminator, FullGenerator
+from model.networks.growing import grown, is_half_as_large
+from model.state_dicts import WeightsError, read_tensors
+
+log = logging.getLogger(__name__)
+
+_PRIOR = "generator."
+_BLOCKS, _HEADS = "convs.", "heads."  # of the two kinds of discriminator
+_AVERAGES = ("g_ema", "params_ema")
+_SHOWN = 4
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """What became of a file's tensors and of a network's; names."""
+
+    loaded: list[str]
+    missing: list[str]
+    """Of the network: left as they were."""
+    unused: list[str]
+    """Of the file."""
+
+    def __str__(self) -> str:
+        total = len(self.loaded) + len(self.missing)
+        parts = [f"{len(self.loaded)} of {total} tensors loaded"]
+        if self.missing:
+            parts.append(f"left as initialised: {_some(self.missing)}")
+        if self.unused:
+            parts.append(f"of no use here: {_some(self.unused)}")
+        return "; ".join(parts)
+
+
+def load_initial_generator(generator: FullGenerator, path: Path) -> Loaded:
+    """Load a generator, or a prior, in place; says in the log what was loaded and what was not.
+
+    Raises WeightsError if it is none, or of another architecture.
+    """
+    state = read_tensors(path, (*_AVERAGES, "g"))
+    own = generator.state_dict()
+    if not state.keys() & own.keys():  # a prior under its own names
+        state = {_PRIOR + key: value for key, value in state.items()}
+    if is_half_as_large(state, generator):
+        log.info("growing to %d px", generator.size)
+        state = grown(state, generator)
+    return _load(generator, state, path, "generator", _PRIOR)
+
+
+def load_initial_discriminator(discriminator: nn.Module, path: Path) -> Loaded:
+    """Load a discriminator in place; says in the log what was loaded and what was not.
+
+    Raises WeightsError if it is none, or of another architecture.
+    """
+    core = _BLOCKS if isinstance(discriminator, Discriminator) else _HEADS
+    return _load(discriminator, read_tensors(path, ("d",)), path, "discriminator", core)
+
+
+def _load(
+    network: nn.Module, state: Mapping[str, Tensor], path: Path, name: str, core: str
+) -> Loaded:
+    own = network.state_dict()
+    fits = {key: value for key, value in state.items() if key in own}
+    if not any(key.startswith(core) for key in fits):  # of ``final_linear`` both networks have one
+        raise WeightsError(f"{path} holds nothing of a {name}")
+    for key, value in fits.items():
+        if value.shape != own[key].shape:
+            raise WeightsError(
+                f"{path} is of another architecture: {key} is {tuple(value.shape)}, "
+                f"not {tuple(own[key].shape)}"
+            )
+    network.load_state_dict({key: value.float() for key, value in fits.items()}, strict=False)
+    result = Loaded(
+        loaded=sorted(fits), missing=sorted(own.keys() - fits), unused=sorted(state.keys() - own)
+    )
+    log.info("%s from %s: %s", name, path, result)
+    return result
+
+
+def _some(names: list[str]) -> str:
+    more = len(names) - _SHOWN
+    return ", ".join(names[:_SHOWN]) + (f" and {more} more" if more > 0 else "")

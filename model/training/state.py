@@ -1,0 +1,224 @@
+"""Everything that training changes, and its checkpoint on disk."""
+
+from __future__ import annotations
+
+import copy
+import math
+import os
+from dataclasses import asdict, dataclass, field, fields, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.amp import GradScaler
+from torch.optim import AdamW, Optimizer
+
+from model.networks import FullGenerator
+from model.networks.initialisation import start_as_identity
+from model.training.adversaries import adversary_of
+from model.training.config import Config
+from model.training.pretrained import load_initial_discriminator, load_initial_generator
+from model.training.schedule import Stage
+
+_CPU = torch.device("cpu")
+
+
+@dataclass(frozen=True)
+class Standing:
+    """How the validations of a stage have gone."""
+
+    stage: str = ""
+    best: float = -math.inf
+    """Of ``validation.metric``, negated where less is better."""
+    reference: float = -math.inf
+    """What the next one has to surpass by ``delta``."""
+    waited: int = 0
+    """Validations that have not."""
+
+    def after(self, merit: float, stage: Stage, delta: float) -> Standing:
+        """With one more validation; the first of a stage is compared with none before it."""
+        before = self if self.stage == stage else Standing(stage.value)
+        best = max(before.best, merit)
+        if merit > before.reference + delta:
+            return Standing(stage.value, best, reference=merit)
+        return replace(before, best=best, waited=before.waited + 1)
+
+
+@dataclass(frozen=True)
+class TrainingCheckpoint:
+    """What a checkpoint file holds: a dict with these names, the first five being the authors'."""
+
+    g: dict[str, Tensor]
+    d: dict[str, Tensor]
+    g_ema: dict[str, Tensor]
+    g_optim: dict[str, Any]
+    d_optim: dict[str, Any]
+    scalers: list[dict[str, Any]]
+    """Of G and D."""
+    path_length: float
+    step: int
+    """Also the position in the data: a step's batch is a function of seed and step."""
+    per_epoch: int
+    standing: dict[str, Any]
+    rng: list[dict[str, Tensor]]
+    """States of PyTorch's global generators, by device, for every process.  Draws of training do
+    not come from them (``model.objectives``); what is added to it may well."""
+    config: dict[str, Any]
+
+
+@dataclass
+class TrainingState:
+    generator: FullGenerator
+    discriminator: nn.Module
+    """Of the kind that ``train.discriminator`` names."""
+    ema: FullGenerator
+    """Exponential moving average of the generator: what is validated and served."""
+    optimizer_g: Optimizer
+    optimizer_d: Optimizer
+    scaler_g: GradScaler
+    """Loss scales, for float16; without effect in other precisions."""
+    scaler_d: GradScaler
+    path_length: float = 0.0
+    """Running mean of path lengths."""
+    step: int = 0
+    """Steps done, over all stages."""
+    standing: Standing = field(default_factory=Standing)
+
+    @classmethod
+    def fresh(cls, config: Config, device: torch.device = _CPU) -> TrainingState:
+        """Networks with the configured weights, or from scratch, the generator returning its input.
+
+        Seeds PyTorch.  Raises WeightsError for files that cannot be begun with.
+        """
+        train = config.train
+        torch.manual_seed(train.seed)
+        generator = config.architecture.generator()
+        discriminator = adversary_of(train).build(config.architecture)
+        if train.initial.g is None:
+            start_as_identity(generator)
+        else:
+            load_initial_generator(generator, train.initial.g)
+        if train.initial.d is not None:
+            load_initial_discriminator(discriminator, train.initial.d)
+        generator.to(device)
+        discriminator.to(device)
+        scaled = train.precision == "fp16"
+        return cls(
+            generator,
+            discriminator,
+            copy.deepcopy(generator).eval().requires_grad_(False),
+            _optimizer(generator, train.lr_g, config),
+            _optimizer(discriminator, train.lr_d, config),
+            GradScaler(device.type, enabled=scaled),
+            GradScaler(device.type, enabled=scaled),
+        )
+
+    @torch.no_grad()
+    def update_ema(self, decay: float) -> None:
+        """Move the average towards the generator: ema = decay * ema + (1 - decay) * generator."""
+        averages: list[Tensor] = list(self.ema.parameters())
+        values: list[Tensor] = list(self.generator.parameters())
+        torch._foreach_lerp_(averages, values, 1 - decay)
+
+    def checkpoint(
+        self, config: Config, per_epoch: int, rng: list[dict[str, Tensor]]
+    ) -> TrainingCheckpoint:
+        """A view of the state, to be written before the next step; ``rng`` is every process's."""
+        return TrainingCheckpoint(
+            g=self.generator.state_dict(),
+            d=self.discriminator.state_dict(),
+            g_ema=self.ema.state_dict(),
+            g_optim=self.optimizer_g.state_dict(),
+            d_optim=self.optimizer_d.state_dict(),
+            scalers=[self.scaler_g.state_dict(), self.scaler_d.state_dict()],
+            path_length=self.path_length,
+            step=self.step,
+            per_epoch=per_epoch,
+            standing=asdict(self.standing),
+            rng=rng,
+            config=config.model_dump(mode="json"),
+        )
+
+    def restore(self, checkpoint: TrainingCheckpoint, config: Config, process: int = 0) -> None:
+        """Go on from a checkpoint, PyTorch's random numbers of this process included.
+
+        Raises ValueError if it is of another architecture than ``config``'s.
+        """
+        architecture = Config.model_validate(checkpoint.config).architecture
+        if architecture != config.architecture:
+            raise ValueError(f"the checkpoint is of {architecture}, not of {config.architecture}")
+        self.generator.load_state_dict(checkpoint.g)
+        self.discriminator.load_state_dict(checkpoint.d)
+        self.ema.load_state_dict(checkpoint.g_ema)
+        self.optimizer_g.load_state_dict(checkpoint.g_optim)
+        self.optimizer_d.load_state_dict(checkpoint.d_optim)
+        for optimizer in (self.optimizer_g, self.optimizer_d):
+            optimizer.param_groups[0].update(_settings(config))  # which may have been changed
+        for scaler, state in zip((self.scaler_g, self.scaler_d), checkpoint.scalers, strict=True):
+            if state and scaler.is_enabled():  # of another precision there is none
+                scaler.load_state_dict(state)
+        self.path_length = checkpoint.path_length
+        self.step = checkpoint.step
+        self.standing = Standing(**checkpoint.standing)
+        if process < len(checkpoint.rng):
+            set_rng_state(checkpoint.rng[process])
+
+
+def rng_state() -> dict[str, Tensor]:
+    """States of PyTorch's global generators in this process."""
+    states = {"cpu": torch.get_rng_state()}
+    if torch.cuda.is_available():
+        states["cuda"] = torch.cuda.get_rng_state()
+    return states
+
+
+def set_rng_state(states: dict[str, Tensor]) -> None:
+    """Take up what :func:`rng_state` returned, as far as the devices are the same."""
+    torch.set_rng_state(states["cpu"])
+    if "cuda" in states and torch.cuda.is_available():
+        torch.cuda.set_rng_state(states["cuda"])
+
+
+def write_checkpoint(checkpoint: TrainingCheckpoint, path: Path) -> None:
+    """Write a checkpoint; the file is whole or not there.  Raises OSError."""
+    temporary = path.with_suffix(".tmp")
+    try:
+        with temporary.open("wb") as file:
+            torch.save(vars(checkpoint), file)
+            file.flush()
+            os.fsync(file.fileno())  # or after a power failure the name may outlive the content
+    except RuntimeError as error:  # of a full disk, PyTorch's writer says where in the file it was
+        raise OSError(f"{path} cannot be written: {str(error).splitlines()[0]}") from error
+    temporary.replace(path)
+
+
+def read_checkpoint(path: Path) -> TrainingCheckpoint:
+    """Read what :func:`write_checkpoint` wrote.  Raises OSError; ValueError for other files."""
+    try:
+        document = torch.load(path, map_location="cpu", weights_only=True)
+    except OSError:
+        raise
+    except Exception as error:  # unpickling a broken file raises nearly anything
+        raise ValueError(f"{path} is no checkpoint of model.train") from error
+    names = {field.name for field in fields(TrainingCheckpoint)}
+    if isinstance(document, dict) and "g_optim" in document and names - set(document):
+        missing = ", ".join(sorted(names - set(document)))
+        raise ValueError(
+            f"{path} is of another version or trainer (no {missing}): it cannot be gone on with, "
+            "but train.initial.g and train.initial.d take its weights"
+        )
+    if not isinstance(document, dict) or set(document) != names:
+        raise ValueError(f"{path} is no checkpoint of model.train")
+    return TrainingCheckpoint(**document)
+
+
+def _optimizer(network: nn.Module, lr: float, config: Config) -> AdamW:
+    # fused: one pass over weights, gradients and moments instead of a dozen
+    return AdamW(network.parameters(), lr=lr, fused=True, **_settings(config))
+
+
+def _settings(config: Config) -> dict[str, Any]:
+    """Of an optimizer, beside the learning rate, which every step sets."""
+    train = config.train
+    return {"betas": (train.beta1, train.beta2), "weight_decay": train.weight_decay}

@@ -1,0 +1,104 @@
+import dataclasses
+
+import pytest
+import torch
+
+from model.networks import Discriminator
+from model.networks.efficientnet import FeatureDistance, load_features
+from model.networks.projected import ProjectedDiscriminator
+from model.training import diffaugment
+from model.training.adversaries import adversary_of
+from model.training.generator_losses import Judges, Restoration
+from model.training.steps import Setup, joint_step
+
+
+@pytest.fixture(scope="module")
+def judges() -> Judges:
+    return Judges(FeatureDistance(load_features("lite0")))
+
+
+def test_each_kind_builds_its_network(make_config):
+    config = make_config()
+    plain = adversary_of(config.train).build(config.architecture)
+    assert isinstance(plain, Discriminator)
+    config = make_config(discriminator="projected")
+    projected = adversary_of(config.train).build(config.architecture)
+    assert isinstance(projected, ProjectedDiscriminator)
+
+
+def test_stylegan2_sees_both_halves_varied_alike(state, batch, make_config, monkeypatch):
+    seen = []
+
+    def apply(x, by):
+        seen.append(by)
+        return x
+
+    monkeypatch.setattr(diffaugment, "apply", apply)
+    joint_step(state, [batch], Setup(make_config().train, 2, state.generator), train_g=True)
+    assert [by is seen[0] for by in seen] == [True, True, False, False]
+    assert seen[2] is seen[3]
+
+
+def test_draws_depend_on_step_and_part_alone(state, batch, make_config):
+    adversary = adversary_of(make_config().train)
+
+    def loss(step: int, part: int) -> float:
+        torch.rand(1)  # what else is drawn does not matter
+        restoration = Restoration(batch.low, batch.high, Judges(), part=part)
+        return adversary.generator_terms(state.discriminator, restoration, step)[
+            "adversarial"
+        ].item()
+
+    assert loss(3, 1) == loss(3, 1)
+    assert len({loss(3, 0), loss(3, 1), loss(4, 0)}) == 3
+
+
+def test_projected_tells_restored_from_real_and_g_what_to_change(batch, make_config, judges):
+    config = make_config(discriminator="projected", losses={"adversarial_pixels": 1})
+    torch.manual_seed(0)
+    adversary = adversary_of(config.train)
+    network = adversary.build(config.architecture)
+    restoration = Restoration(batch.low.clone().requires_grad_(), batch.high, judges)
+    optimizer = torch.optim.Adam(network.parameters(), 1e-3)
+    history = []
+    for step in range(30):
+        loss, values = adversary.discriminator_loss(network, restoration, step)
+        optimizer.zero_grad()
+        torch.autograd.backward(loss)
+        optimizer.step()
+        history.append(values)
+    assert history[0]["d"].item() == pytest.approx(2, abs=0.3)  # at chance
+    assert history[-1]["d"].item() < 0.7 * history[0]["d"].item()
+    assert history[-1]["d_real"] > history[-1]["d_fake"]
+    assert restoration.restored.grad is None  # D's step leaves G's output alone
+
+    terms = adversary.generator_terms(network, restoration, 0)
+    assert set(terms) == {"adversarial", "adversarial_pixels"}
+    for term in terms.values():
+        (gradient,) = torch.autograd.grad(term, restoration.restored, retain_graph=True)
+        assert gradient.abs().sum() > 0
+
+
+def test_features_are_computed_once_a_step(state, batch, make_config, judges, monkeypatch):
+    """Of restored and real faces, for perceptual loss and D alike."""
+    config = make_config(discriminator="projected", losses={"perceptual": 1})
+    looks = []
+    assert judges.perceptual is not None
+    features = judges.perceptual.features
+    forward = features.forward
+
+    def noting(x, *arguments):
+        looks.append(x)
+        return forward(x, *arguments)
+
+    monkeypatch.setattr(features, "forward", noting)
+    state.discriminator = adversary_of(config.train).build(config.architecture)
+    state.optimizer_d = torch.optim.AdamW(state.discriminator.parameters())
+    setup = Setup(config.train, 2, state.generator, judges)
+    report = joint_step(state, [batch], setup, train_g=True)
+    assert len(looks) == 2
+    assert {"perceptual", "adversarial", "d", "d_pixels"} <= set(report)
+    twice = [batch, dataclasses.replace(batch, part=1)]
+    looks.clear()
+    joint_step(state, twice, setup, train_g=True)
+    assert len(looks) == 8  # of several micro-batches no graph is kept
