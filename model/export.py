@@ -11,6 +11,7 @@ import torch
 from model.checkpoints.generator import WeightsMetadata, save_generator
 from model.networks import Architecture
 from model.training.config import Config
+from model.training.schedule import Plan
 from model.training.state import Standing, TrainingCheckpoint, read_checkpoint
 
 _TEMPLATE = "gpen"  # to which training faces are aligned
@@ -46,13 +47,13 @@ def summary(checkpoint: TrainingCheckpoint) -> str:
     """How the weights were trained, in one line; names no folders."""
     config = Config.model_validate(checkpoint.config)
     train, standing = config.train, Standing(**checkpoint.standing)
+    plan = Plan.of(train, checkpoint.per_epoch)
     begun = [file.name for file in (train.initial.g, train.initial.d) if file is not None]
     recipes = ", ".join(f"{name} {share:g}" for name, share in config.data.recipes.items())
     facts = [
         f"by model.train at {train.img_size} px, from {' and '.join(begun) or 'scratch'}",
-        f"{checkpoint.step} steps of {train.batch_size} faces ({train.content.epochs:g} content, "
-        f"{train.warmup_epochs:g} warm-up, {train.joint_epochs:g} joint epochs of "
-        f"{checkpoint.per_epoch} steps planned)",
+        f"{checkpoint.step} steps of {train.batch_size} faces ({plan.content} content, "
+        f"{plan.warmup} warm-up, {plan.joint} joint steps planned)",
         f"degradation {recipes}",
     ]
     if standing.stage:

@@ -25,6 +25,9 @@ class DataConfig(Section):
     ``strong``: other poses and colours as well."""
     holdout: Path | None = None
     """Faces not to train on but to validate on: one path a line, relative to the list's folder."""
+    holdout_count: NonNegativeInt = 64
+    """How many faces are set aside instead where there is no list: a tenth of all at most.  With
+    none, validation is on faces that are trained on."""
     recipes: Annotated[dict[RecipeName, PositiveFloat], Field(min_length=1)] = {"gpen": 1.0}  # noqa: RUF012
     """Degradation recipes and how often each is used, relative to the others."""
     ranges: Ranges = PUBLISHED

@@ -5,7 +5,8 @@ Pairs are 8-bit RGB, LQ and HQ: (2, R, R, 3); networks see them as ``to_halves``
 
 from __future__ import annotations
 
-from collections.abc import Sequence, Sized
+import logging
+from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple, Protocol
 
@@ -20,14 +21,13 @@ from model.data.config import DataConfig
 from model.data.crops import Picture
 from model.data.degradation import PUBLISHED, RECIPES, Ranges, RecipeName
 from model.data.degradation.operations import to_8_bit, to_float
+from model.data.holdout import Split, split_faces
 from model.data.pictures import (
-    HIGH,
     FaceFiles,
     PictureFiles,
     find_faces,
     find_pairs,
     find_weighted,
-    hold_out,
     holds_pairs,
     read_face,
     read_faces,
@@ -51,6 +51,8 @@ __all__ = [
     "to_halves",
     "to_tensors",
 ]
+
+log = logging.getLogger(__name__)
 
 MEMORY_LIMIT = 2 * 2**30
 """Bytes of faces up to which they are read once, instead of whenever they come up."""
@@ -142,6 +144,7 @@ class TrainingData(NamedTuple):
     dataset: DegradedFaces | PairedFaces
     validated: Pairs
     """To validate on; none where it was not asked for."""
+    split: Split
 
 
 def open_training_data(
@@ -150,16 +153,17 @@ def open_training_data(
     """Folders of faces, or one of pairs, which has ``lq/`` and ``hq/``; ``recipes`` and ``ranges``
     are then unused.
 
-    What ``data.holdout`` lists (of pairs, the files of ``hq/``) is validated on; without it, some
-    of the training set, to see that at least that is learnt.  Raises OSError or ValueError.
+    Validated on is what ``model.data.holdout`` keeps from training (of pairs, the files of ``hq/``
+    count); if that is nothing, some of the training set, to see that at least that is learnt.
+    Raises OSError or ValueError.
     """
     if data.folder is None:
         raise ValueError("no data: give --data or set data.folder")
     if holds_pairs(data.folder):
         return _open_pairs(data, data.folder, size, seed, validate=validate)
     weights = find_weighted(data.folder, data.folders)
-    paths, held_out = hold_out(list(weights), data.holdout)
-    _check_rest(paths, data)
+    split = split_faces(list(weights), data.folder, data)
+    paths, held_out = split.trained_on, split.held_out
     whole = data.augmentation == "strong"
     faces: Faces
     # what cannot be read is left out in memory, and faces would no longer be those of the weights
@@ -176,9 +180,14 @@ def open_training_data(
         [weights[path] for path in paths] if data.folders else None,
     )
     if not validate:
-        return TrainingData(dataset, _no_pairs(size))
+        return TrainingData(dataset, _no_pairs(size), split)
+    if data.recipes.keys() != {"gpen"} or data.ranges.gpen != PUBLISHED.gpen:
+        log.info(
+            "validation degrades by the published gpen recipe, so that runs can be compared, and "
+            "not as training does (data.recipes, data.ranges)"
+        )
     shown = read_faces(held_out or paths[:_VALIDATED_WITHOUT_HOLDOUT], size, data.margin)
-    return TrainingData(dataset, evaluation_pairs(shown))
+    return TrainingData(dataset, evaluation_pairs(shown), split)
 
 
 def _open_pairs(
@@ -187,25 +196,20 @@ def _open_pairs(
     if data.folders:
         raise ValueError(f"data.folders is for folders of faces, and {folder} holds pairs")
     pairs = find_pairs(folder)
-    held_out = set(split_holdout(folder / HIGH, data.holdout)[1])
+    split = split_faces([high for _, high in pairs], folder, data)
+    held_out = set(split.held_out)
     trained_on = [pair for pair in pairs if pair[1] not in held_out]
-    _check_rest(trained_on, data)
     files = PictureFiles(trained_on, size, data.margin)
     dataset = PairedFaces(files, seed, mirror=data.augmentation != "none")
     if not validate:
-        return TrainingData(dataset, _no_pairs(size))
+        return TrainingData(dataset, _no_pairs(size), split)
     shown = [pair for pair in pairs if pair[1] in held_out]
     shown = shown or trained_on[:_VALIDATED_WITHOUT_HOLDOUT]
-    return TrainingData(dataset, read_groups(shown, size, data.margin))
+    return TrainingData(dataset, read_groups(shown, size, data.margin), split)
 
 
 def _no_pairs(size: int) -> Pairs:
     return np.empty((0, 2, size, size, 3), dtype=np.uint8)
-
-
-def _check_rest(trained_on: Sized, data: DataConfig) -> None:
-    if len(trained_on) == 0:
-        raise ValueError(f"nothing to train on: {data.holdout} lists all of {data.folder}")
 
 
 def evaluation_pair(face: Picture, index: int, recipe: RecipeName = "gpen") -> NDArray[np.uint8]:

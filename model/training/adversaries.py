@@ -42,6 +42,11 @@ class Adversary(Protocol):
 class StyleGan2Adversary:
     def __init__(self, config: TrainConfig) -> None:
         self.config = config
+        self._features: Callable[[Discriminator, Tensor], list[Tensor]] = (
+            torch.compile(Discriminator.features)
+            if config.compile
+            else lambda network, x: network.features(x)
+        )
 
     def build(self, architecture: Architecture) -> Discriminator:
         return architecture.discriminator()
@@ -52,23 +57,25 @@ class StyleGan2Adversary:
         """Logistic loss; every ``gp_interval`` steps with R1, times its interval.
 
         With R1, D judges real faces in float32, and its loss on them shares that graph: one forward
-        and one backward pass less.
+        and one backward pass less.  R1 is that of the real pictures themselves, through the
+        variation that D sees them by (StyleGAN2-ADA).
 
         The interval keeps R1's mean weight (lazy regularisation, StyleGAN2, appendix B).  As it is
         part of the same update, Adam's settings need no correction, as they do where it is an
         update of its own.
         """
-        config = self.config
+        assert isinstance(network, Discriminator)
+        config, real = self.config, restoration.target
         vary = self._variation(restoration, step, Purpose.DISCRIMINATOR)
-        fake, real = vary(restoration.restored.detach()), vary(restoration.target)
+        fake = vary(restoration.restored.detach())
         penalised = config.use_gradient_penalty and step % config.gp_interval == 0
         with autocast(fake, config.precision):
-            fake_logits = network(fake).float()
+            fake_logits = network.score(self._features(network, fake)).float()
             if not penalised:
-                real_logits = network(real).float()
-        if penalised:
+                real_logits = network.score(self._features(network, vary(real))).float()
+        if penalised:  # not compiled: that has no second derivatives
             real = real.detach().float().requires_grad_(True)
-            real_logits = network(real)
+            real_logits = network(vary(real))
         loss = losses.discriminator_loss(real_logits, fake_logits)
         values = {"d": loss} | _opinions([real_logits], [fake_logits])
         if penalised:
@@ -82,12 +89,12 @@ class StyleGan2Adversary:
         config, terms = self.config, {}
         vary = self._variation(restoration, step, Purpose.GENERATOR)
         with autocast(restoration.restored, config.precision):
-            fake_features = network.features(vary(restoration.restored))
+            fake_features = self._features(network, vary(restoration.restored))
             fake_logits = network.score(fake_features)
         terms["adversarial"] = losses.generator_loss(fake_logits.float())
         if config.losses.feature_matching:  # or D need not look at the real faces once more
             with autocast(restoration.target, config.precision), torch.no_grad():
-                real_features = network.features(vary(restoration.target))
+                real_features = self._features(network, vary(restoration.target))
             terms["feature_matching"] = losses.feature_matching_loss(fake_features, real_features)
         return terms
 

@@ -23,6 +23,7 @@ from model.networks import Architecture
 from model.networks.layers import check_size
 from model.section import Section
 from model.training.generator_losses import LossConfig
+from model.training.length import Length
 from model.training.precision import Precision
 
 
@@ -43,6 +44,12 @@ def _check_rates_fall(**rates: float) -> None:
         raise ValueError(f"{end_name} {end:g} is more than {start_name} {start:g}, where it starts")
 
 
+def _check_one_unit(length: Length, prefix: str = "") -> None:
+    if len(length.given) > 1:
+        names = [f"{prefix}{unit}" for unit in length.given]
+        raise ValueError(f"{' and '.join(names)} both say how long the stage takes: set one")
+
+
 class NetworkConfig(Section):
     """The variant to train; its size is ``train.img_size``."""
 
@@ -53,13 +60,21 @@ class NetworkConfig(Section):
 class ContentConfig(Section):
     """The stage before any discriminator; from scratch nothing else makes sense."""
 
-    epochs: NonNegativeFloat = 0
+    epochs: NonNegativeFloat | None = None
+    steps: NonNegativeInt | None = None
+    images: NonNegativeInt | None = None
+    """How long the stage takes, in one of these units; without any of them it is left out."""
     lr: PositiveFloat = 1e-3
     """1e-3 to 2e-3 suit it."""
     lr_min: PositiveFloat = 1e-4
 
+    @property
+    def length(self) -> Length:
+        return Length(self.epochs, self.steps, self.images)
+
     @model_validator(mode="after")
-    def _rate_falls(self) -> Self:
+    def _fits_together(self) -> Self:
+        _check_one_unit(self.length)
         _check_rates_fall(lr=self.lr, lr_min=self.lr_min)
         return self
 
@@ -102,10 +117,15 @@ class ValidationConfig(Section):
 
 
 class TrainConfig(Section):
-    num_epochs: PositiveFloat
-    """Epochs after the content stage, warm-up included; fractions are taken to the step."""
-    warmup_epochs: NonNegativeFloat = 0
-    """Epochs in which only the discriminator learns."""
+    num_epochs: PositiveFloat | None = None
+    num_steps: PositiveInt | None = None
+    num_images: PositiveInt | None = None
+    """How long training takes after the content stage, warm-up included, in one of these units.
+    Epochs may be fractions; all are rounded to whole steps."""
+    warmup_epochs: NonNegativeFloat | None = None
+    warmup_steps: NonNegativeInt | None = None
+    warmup_images: NonNegativeInt | None = None
+    """How long only the discriminator learns, in one of these units; without any, not at all."""
     content: ContentConfig = ContentConfig()
     initial: InitialConfig = InitialConfig()
     seed: NonNegativeInt = 0
@@ -122,6 +142,9 @@ class TrainConfig(Section):
     weight_decay: NonNegativeFloat = 0.0
     """Zero: decay would act on equalized weights as a learning rate schedule nobody asked for."""
     clip_grad_norm: PositiveFloat = 10.0
+    max_skipped: NonNegativeInt = 10
+    """Of the last hundred steps, how many may be left out because a gradient was not finite; one
+    more ends the run."""
 
     batch_size: PositiveInt = 8
     """Of a step, over all processes and accumulated micro-batches."""
@@ -130,6 +153,8 @@ class TrainConfig(Section):
     img_size: Size = 512
     precision: Precision = "fp32"
     compile: bool = False
+    """Compile G and the ``stylegan2`` discriminator, except in steps that need second derivatives
+    (R1, path length), which compiled code does not have."""
     threads: PositiveInt | None = None
     """Of PyTorch in each process; null leaves the choice to it.  On a processor, two processes with
     a thread each are faster than one with two, and a thread that shares its core with other work
@@ -162,6 +187,8 @@ class TrainConfig(Section):
     """In steps; every epoch ends with a checkpoint as well."""
     keep_last: PositiveInt = 3
     """Checkpoints kept, beside the best."""
+    wandb_project: str | None = None
+    """Where Weights & Biases shall show the curves, too; needs the package ``wandb``."""
 
     @property
     def r1_weight(self) -> float:
@@ -171,9 +198,13 @@ class TrainConfig(Section):
         return self.gp_lambda
 
     @property
-    def joint_epochs(self) -> float:
-        """Epochs in which both networks learn."""
-        return self.num_epochs - self.warmup_epochs
+    def length(self) -> Length:
+        """Of all that comes after the content stage."""
+        return Length(self.num_epochs, self.num_steps, self.num_images)
+
+    @property
+    def warmup(self) -> Length:
+        return Length(self.warmup_epochs, self.warmup_steps, self.warmup_images)
 
     def micro_batch(self, processes: int) -> int:
         """Samples that a process works on at once.  Raises ValueError if they do not come out even.
@@ -188,36 +219,15 @@ class TrainConfig(Section):
             )
         return self.batch_size // parts
 
-    def doubts(self, processes: int) -> list[str]:
-        """What can be run and yet is likely to be regretted, a sentence each."""
-        doubts = []
-        untaught = self.initial.g is None and self.content.epochs == 0
-        if untaught and self.warmup_epochs:
-            doubts.append(
-                "the warm-up will train D against a G that has learnt nothing: set "
-                "train.content.epochs (content.lr of 1e-3 to 2e-3 suits it), or train.initial.g"
-            )
-        elif untaught:
-            doubts.append(
-                "G begins from scratch against D: set train.content.epochs, or train.initial.g"
-            )
-        if self.initial.d is None and not untaught and self.warmup_epochs == 0:
-            doubts.append(
-                "a G that has learnt meets a D that has not: set train.warmup_epochs, "
-                "or train.initial.d"
-            )
-        if self.micro_batch(processes) == 1:
-            doubts.append(
-                "micro-batches of one picture: D's minibatch standard deviation sees nothing"
-            )
-        return doubts
-
     @model_validator(mode="after")
     def _fits_together(self) -> Self:
-        if self.warmup_epochs > self.num_epochs:
-            raise ValueError(
-                f"warmup_epochs {self.warmup_epochs:g} is more than num_epochs {self.num_epochs:g}"
-            )
+        _check_one_unit(self.length, "num_")
+        _check_one_unit(self.warmup, "warmup_")
+        if not self.length.given:
+            raise ValueError("num_epochs, num_steps or num_images must say how long training takes")
+        for unit, total, warmup in zip(Length._fields, self.length, self.warmup, strict=True):
+            if total is not None and warmup is not None and warmup > total:
+                raise ValueError(f"warmup_{unit} {warmup:g} is more than num_{unit} {total:g}")
         _check_rates_fall(lr_g=self.lr_g, lr_min=self.lr_min)
         _check_rates_fall(lr_d=self.lr_d, eta_min_d=self.eta_min_d)
         self.micro_batch(processes=1)

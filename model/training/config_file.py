@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +12,7 @@ from pydantic import ValidationError
 
 from model.files import written_whole
 from model.training.config import Config
+from model.training.length import Length
 
 _Document = dict[str, Any]
 """As YAML has it, before it is checked."""
@@ -19,7 +22,7 @@ class ConfigError(ValueError):
     """A configuration that cannot be used; the message says in one line what is wrong."""
 
 
-def load_config(path: Path, overrides: list[str]) -> Config:
+def load_config(path: Path, overrides: Sequence[str]) -> Config:
     """Read a configuration; ``overrides`` are ``section.key=value``, the value as YAML.
 
     YAML 1.1 takes ``1e-6`` for text, as it has no dot; a number it becomes all the same, where one
@@ -27,19 +30,18 @@ def load_config(path: Path, overrides: list[str]) -> Config:
     """
     try:
         document = yaml.safe_load(path.read_text())
-        if not isinstance(document, dict):
-            raise ConfigError(f"{path} holds no sections")
-        for override in overrides:
-            _override(document, override)
-        return Config.model_validate(document)
     except yaml.YAMLError as error:
-        raise ConfigError(
-            f"{path} or a --set is no YAML: {' '.join(str(error).split())}"
-        ) from error
+        raise ConfigError(f"{path} is no YAML: {_in_one_line(error)}") from error
     except UnicodeDecodeError as error:
         raise ConfigError(f"{path} is no text") from error
-    except ValidationError as error:
-        raise ConfigError(f"{path}: {_in_one_line(error)}") from error
+    if not isinstance(document, dict):
+        raise ConfigError(f"{path} holds no sections")
+    return _checked(document, overrides, str(path))
+
+
+def override_config(config: Config, overrides: Sequence[str]) -> Config:
+    """A configuration with some keys changed, as of :func:`load_config`.  Raises ConfigError."""
+    return _checked(config.model_dump(mode="json"), overrides, "--set")
 
 
 def save_config(config: Config, path: Path) -> None:
@@ -70,6 +72,16 @@ def _leaves(section: _Document, prefix: str) -> list[tuple[str, str]]:
     return leaves
 
 
+def _checked(document: _Document, overrides: Sequence[str], source: str) -> Config:
+    for override in overrides:
+        _override(document, override)
+    try:
+        return Config.model_validate(document)
+    except ValidationError as error:
+        complaints = "; ".join(_complaint(detail) for detail in error.errors())
+        raise ConfigError(f"{source}: {complaints}") from error
+
+
 def _override(document: _Document, override: str) -> None:
     dotted, separator, value = override.partition("=")
     if not separator:
@@ -82,11 +94,37 @@ def _override(document: _Document, override: str) -> None:
         target = target[section]
         if not isinstance(target, dict):
             raise ConfigError(f"--set {override}: {section} is no section")
-    target[key] = yaml.safe_load(value)
+    prefix, _, unit = key.rpartition("_")
+    if unit in Length._fields:  # the same length in another unit would contradict it
+        for other in Length._fields:
+            target.pop(f"{prefix}_{other}".lstrip("_"), None)
+    try:
+        target[key] = yaml.safe_load(value)
+    except yaml.YAMLError as error:
+        raise ConfigError(f"--set {override} is no YAML: {_in_one_line(error)}") from error
 
 
-def _in_one_line(error: ValidationError) -> str:
-    return "; ".join(
-        ": ".join([".".join(map(str, detail["loc"])), detail["msg"]]).removeprefix(": ")
-        for detail in error.errors()
-    )
+def _complaint(detail: Mapping[str, Any]) -> str:
+    """What is wrong with a key; of one that does not exist, also what it may have been."""
+    location = detail["loc"]
+    message: str = detail["msg"]
+    if detail["type"] in {"extra_forbidden", "unexpected_keyword_argument"}:
+        message = "there is no such key"
+        if similar := get_close_matches(str(location[-1]), _keys(location[:-1])):
+            message += f"; did you mean {' or '.join(similar)}?"
+    return ": ".join([".".join(map(str, location)), message]).removeprefix(": ")
+
+
+def _keys(location: Sequence[int | str]) -> list[str]:
+    """The keys of the section at a location."""
+    fields = Config.model_fields
+    for name in location:
+        kind = fields[str(name)].annotation
+        kinds = [kind, *getattr(kind, "__args__", ())]  # a section, or one that may be null
+        sections = (getattr(each, "__pydantic_fields__", None) for each in kinds)
+        fields = next((found for found in sections if found), {})
+    return list(fields)
+
+
+def _in_one_line(error: Exception) -> str:
+    return " ".join(str(error).split())

@@ -10,7 +10,6 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
 
 @dataclass(frozen=True)
@@ -48,15 +47,18 @@ def apply(x: Tensor, by: Variation) -> Tensor:
     mean = x.mean(dim=(1, 2, 3), keepdim=True)
     x = mean + (x - mean) * by.contrast
 
-    n, _, size, _ = x.shape
+    n, channels, size, _ = x.shape
+    pixel = torch.arange(size, device=x.device)
     # whole pixels: interpolation would blur what the discriminator is to judge
-    source = torch.arange(size, device=x.device) + (by.shift * size).round()[:, :, None]
-    column, row = ((source + 0.5) * 2 / size - 1).unbind(dim=1)  # (N, R) each, in [-1, 1] inside
-    square = (n, size, size)
-    grid = torch.stack([column[:, None].expand(square), row[:, :, None].expand(square)], dim=3)
-    x = F.grid_sample(x, grid, mode="nearest", padding_mode="zeros", align_corners=False)
+    source = pixel + (by.shift * size).round().long()[:, :, None]  # (N, 2, R): column, row
+    inside = (source >= 0) & (source < size)
+    column, row = source.clamp(0, size - 1).unbind(dim=1)
+    shape = (n, channels, size, size)
+    # not ``grid_sample``, which has no second derivative, and R1 needs one
+    x = x.gather(3, column[:, None, None].expand(shape))
+    x = x.gather(2, row[:, None, :, None].expand(shape))
 
-    position = (torch.arange(size, device=x.device) + 0.5) / size
-    inside = (position - by.cutout[:, :, None]).abs() < 0.25  # (N, 2, R)
-    hole = inside[:, 0, :, None] & inside[:, 1, None, :]  # (N, R, R)
-    return x * (~hole)[:, None]
+    cut = ((pixel + 0.5) / size - by.cutout[:, :, None]).abs() < 0.25  # (N, 2, R): row, column
+    hole = cut[:, 0, :, None] & cut[:, 1, None, :]  # (N, R, R)
+    shown = inside[:, 1, :, None] & inside[:, 0, None, :] & ~hole
+    return x * shown[:, None]

@@ -47,6 +47,11 @@ class Window:
         """Whether both networks learn: before, D is bound to win."""
         return bool(self.trained) and self.trained[-1].stage is Stage.JOINT
 
+    @property
+    def warming_up(self) -> bool:
+        """Whether D learns alone."""
+        return bool(self.trained) and self.trained[-1].stage is Stage.WARMUP
+
     def values(self, name: str) -> list[float]:
         """A value of the training rows, where they report it."""
         return [row.numbers()[name] for row in self.trained if name in row.numbers()]
@@ -198,6 +203,31 @@ def learning_rate_at_its_floor(window: Window) -> str | None:
     )
 
 
+def idle_warm_up(window: Window) -> str | None:
+    """A D that has won learns nothing more that G could use, and G stands still meanwhile."""
+    losses = window.values("d")[-3:]
+    left = window.trained[-1].stage_left or 0 if window.warming_up else 0
+    if left < 500 or len(losses) < 3 or max(losses) > 0.1:
+        return None
+    return (
+        f"D tells restored faces from real ones already (its loss is {losses[-1]:.2g}), and would "
+        f"learn alone for {left} more steps, the training faces by heart at last. --resume with a "
+        "lower train.warmup_steps begins the joint stage at once."
+    )
+
+
+def blind_d(window: Window) -> str | None:
+    """A warm-up that ends at chance has G learn from a D that knows nothing."""
+    chance = 2.0 if window.config.discriminator == "projected" else 1.386
+    losses = window.values("d")
+    if not window.warming_up or len(losses) < 10 or min(losses[-5:]) < 0.98 * chance:
+        return None
+    return (
+        f"D's loss is {losses[-1]:.4g} after {len(losses)} reports of warm-up, which is chance "
+        f"({chance:g}): it does not learn. Raise train.lr_d, or lower train.gp_lambda."
+    )
+
+
 RULES = tuple(
     Rule(check.__name__, check)
     for check in (
@@ -211,6 +241,8 @@ RULES = tuple(
         fooled_d,
         over_smoothing,
         learning_rate_at_its_floor,
+        idle_warm_up,
+        blind_d,
     )
 )
 

@@ -14,6 +14,9 @@ from model.data.dataset import DegradedFaces, PairedFaces, to_halves
 from model.data.sampling import EpochBatches
 from model.training.config import Config
 
+SAVING_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1)
+"""Which have a run save itself and end.  SIGUSR1 is what Slurm can send ahead of a time limit."""
+
 
 @dataclass(frozen=True)
 class Batch:
@@ -65,5 +68,5 @@ def load_steps(
 
 def _prepare_worker(_index: int) -> None:
     # a signal to the process group is for the trainer, which then ends its workers
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    for number in SAVING_SIGNALS:
+        signal.signal(number, signal.SIG_IGN)

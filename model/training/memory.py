@@ -1,8 +1,10 @@
-"""How the C library hands out memory."""
+"""Memory: how the C library hands it out, how much a GPU uses, and which errors say it is out."""
 
 from __future__ import annotations
 
 import ctypes
+
+import torch
 
 _TRIM_THRESHOLD, _MMAP_MAX = -1, -4  # malloc.h
 
@@ -23,3 +25,19 @@ def keep_freed_memory() -> bool:
         return False
     # no block of its own for a large request, and never give back the end of the heap
     return bool(set_option(_MMAP_MAX, 0) and set_option(_TRIM_THRESHOLD, -1))
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether an error says that there is no memory left, of a GPU or of the machine."""
+    if isinstance(error, torch.OutOfMemoryError | MemoryError):
+        return True
+    return isinstance(error, RuntimeError) and "can't allocate memory" in str(error)
+
+
+def peak_gpu_memory(device: torch.device) -> float | None:
+    """The most memory in GiB that tensors took on a GPU since the last call; None elsewhere."""
+    if device.type != "cuda":
+        return None
+    peak = torch.cuda.max_memory_allocated(device) / 2**30
+    torch.cuda.reset_peak_memory_stats(device)
+    return peak

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from datetime import timedelta
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -123,16 +124,45 @@ class TrainRecord(StepReport):
     time: float
     steps: int
     seconds_per_step: float
+    total_steps: int | None = None
+    """Of all stages."""
+    stage_left: int | None = None
+    """Steps that the stage still takes."""
+    seconds_left: float | None = None
+    """Until the end of training, validations aside."""
+    images_per_second: float | None = None
+    seconds_waiting: float | None = None
+    """Of a step: how long the training waited for its pictures."""
+    gpu_memory: float | None = None
+    """The most that tensors took on the first process's GPU, in GiB."""
+    skipped: int = 0
+    """Steps left out since the row before, as a gradient was not finite."""
     core_seconds: dict[str, float] = {}
     """Processor time of a step by part, over all processes; of loader workers none is known."""
     images_per_core_second: float | None = None
     """On processors."""
 
+    def speed(self) -> dict[str, float]:
+        """What there is to draw of the time and the memory that a step takes."""
+        names = ("seconds_per_step", "images_per_second", "seconds_waiting", "gpu_memory")
+        return {name: x for name in names if (x := getattr(self, name)) is not None}
+
     def __str__(self) -> str:
+        total = f" of {self.total_steps}" if self.total_steps is not None else ""
         line = (
-            f"step {self.step}, epoch {self.epoch:.2f}, {self.stage}: {super().__str__()}, "
-            f"{self.seconds_per_step:.3g} s a step"
+            f"step {self.step}{total}, epoch {self.epoch:.2f}, {self.stage}: "
+            f"{super().__str__()}, {self.seconds_per_step:.3g} s a step"
         )
+        if self.seconds_waiting is not None:
+            line += f" ({self.seconds_waiting:.2g} s of it waiting for pictures)"
+        if self.images_per_second is not None:
+            line += f", {self.images_per_second:.3g} images a second"
+        if self.gpu_memory is not None:
+            line += f", {self.gpu_memory:.1f} GiB"
+        if self.seconds_left is not None:
+            line += f", {timedelta(seconds=round(self.seconds_left))} left"
+        if self.skipped:
+            line += f", {self.skipped} steps left out"
         if self.images_per_core_second is not None:
             parts = ", ".join(f"{name} {value:.2g}" for name, value in self.core_seconds.items())
             line += f", {self.images_per_core_second:.3g} images a core-second ({parts})"
@@ -193,6 +223,8 @@ class EndRecord(_Row):
     step: int
     time: float
     reason: str
+    failed: bool = False
+    """Whether gradients that were not finite ended it, at this step."""
 
     def __str__(self) -> str:
         return f"step {self.step}: {self.reason}"
@@ -223,10 +255,17 @@ def mean_report(
     return StepReport.of(means | last)
 
 
-def append_record(path: Path, record: Record) -> None:
-    """Write a row at the end of the file.  Raises OSError."""
-    with path.open("a") as file:
-        file.write(_line(record))
+def append_records(path: Path, records: Sequence[Record]) -> None:
+    """Write rows at the end of the file: all of them, or none.  Raises OSError."""
+    data = b"".join(_line(record) for record in records)
+    with path.open("ab", buffering=0) as file:
+        before = file.tell()
+        try:
+            while data:  # of what the disk has no room for, a part may be written
+                data = data[file.write(data) :]
+        except OSError as error:
+            file.truncate(before)
+            raise OSError(f"{path} cannot be written: {error.strerror}") from error
 
 
 def read_records(path: Path) -> list[Record]:
@@ -246,13 +285,13 @@ def read_records(path: Path) -> list[Record]:
     return records
 
 
-def rewrite_records(path: Path, records: Iterable[Record]) -> None:
+def rewrite_records(path: Path, records: Sequence[Record]) -> None:
     """Replace the file; it is whole at any time.  Raises OSError."""
     with written_whole(path) as file:
-        file.writelines(_line(record).encode() for record in records)
+        file.writelines(_line(record) for record in records)
 
 
-def _line(record: Record) -> str:
+def _line(record: Record) -> bytes:
     values = record.model_dump(mode="json", exclude_none=True)
     first = {"event": record.event, "step": record.step}  # what a reader looks for
-    return json.dumps(first | values) + "\n"
+    return json.dumps(first | values).encode() + b"\n"

@@ -1,35 +1,41 @@
 """The folder of a run: what it holds, and how it is written and gone on with.
 
 * ``config.yaml``: every setting; ``metrics.jsonl``: rows of ``model.training.records``
+* ``holdout.txt``: the faces that are not trained on, as ``model.evaluate --holdout`` takes them
 * ``checkpoints/``: the last few, by step; ``last.pt`` leads to the newest
 * ``best.pt``: the checkpoint of the best validation since G met D; ``best-content.pt``: before
 * ``samples/``: LQ | restored | HQ, at every validation; ``tensorboard/``: all of it, as curves
+
+While a run goes on, a full disk does not end it: what could not be written is logged as an error,
+and written when there is room again.
 """
 
 from __future__ import annotations
 
+import logging
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
-
-from torch.utils.tensorboard import SummaryWriter
 
 from model.evaluation.grid import Levels, save_picture
 from model.training.config import Config
 from model.training.config_file import save_config
+from model.training.curves import Curves
 from model.training.records import (
-    HealthRecord,
+    EndRecord,
     Record,
-    TrainRecord,
-    ValidationRecord,
-    append_record,
+    append_records,
     read_records,
     rewrite_records,
 )
 from model.training.schedule import Stage
 from model.training.state import TrainingCheckpoint, write_checkpoint
 
+log = logging.getLogger(__name__)
+
 
 class RunFolder:
-    """Of one run.  Every method raises OSError where the disk is full or the folder is gone."""
+    """Of one run, written by one process."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -38,56 +44,78 @@ class RunFolder:
         self.metrics = path / "metrics.jsonl"
         self._checkpoints = path / "checkpoints"
         self._samples = path / "samples"
-        self._curves: SummaryWriter | None = None
+        self._curves: Curves | None = None
+        self._unwritten: list[Record] = []
 
     def best(self, stage: Stage) -> Path:
         """The checkpoint of a stage's best validation."""
         return self.path / ("best-content.pt" if stage is Stage.CONTENT else "best.pt")
 
-    def open(self, config: Config, step: int) -> list[Record]:
+    def failed_at(self) -> int | None:
+        """The step at which gradients that were not finite have ended the run, if that is its end.
+
+        Raises OSError or ValueError.
+        """
+        rows = read_records(self.metrics) if self.metrics.exists() else []
+        return (
+            rows[-1].step if rows and isinstance(rows[-1], EndRecord) and rows[-1].failed else None
+        )
+
+    def open(self, config: Config, step: int, held_out: Sequence[Path] = ()) -> list[Record]:
         """Begin, or go on after ``step`` steps; returns the rows of so far.
 
-        What a run has written after the checkpoint that it goes on from is taken back.
+        What a run has written after the checkpoint that it goes on from is taken back, and what a
+        killed run has left half written is removed.  Raises OSError or ValueError.
         """
         for folder in (self._checkpoints, self._samples):
             folder.mkdir(parents=True, exist_ok=True)
+        for folder in (self.path, self._checkpoints):
+            for stray in folder.glob("*.tmp"):
+                stray.unlink()
         save_config(config, self.config)
+        if held_out:
+            lines = [f"{path.resolve()}\n" for path in held_out]
+            (self.path / "holdout.txt").write_text("".join(lines))
         rows = read_records(self.metrics) if self.metrics.exists() else []
         kept = [row for row in rows if row.step <= step]
         if len(kept) < len(rows):
             rewrite_records(self.metrics, kept)
-        self._curves = SummaryWriter(str(self.path / "tensorboard"), purge_step=step + 1)
+        self._curves = Curves(self.path, config, step)
         return kept
 
     def close(self) -> None:
+        with self._going_on():
+            self._write_rows()
         if self._curves is not None:
-            self._curves.close()
+            with self._going_on():
+                self._curves.close()
 
     def write(self, row: Record) -> None:
         """Add a row, and its numbers to the curves."""
-        append_record(self.metrics, row)
-        if self._curves is None:
-            return
-        if isinstance(row, HealthRecord):
-            self._curves.add_text(f"health/{row.rule}", row.message, row.step)
-        elif isinstance(row, TrainRecord):
-            for name, value in row.numbers().items():
-                self._curves.add_scalar(f"train/{name}", value, row.step)
-            for name, value in row.weights.items():
-                self._curves.add_scalar(f"weights/{name}", value, row.step)
-            self._curves.add_scalar("train/seconds_per_step", row.seconds_per_step, row.step)
-        elif isinstance(row, ValidationRecord):
-            for name, value in row.scores().items():
-                self._curves.add_scalar(f"validation/{name}", value, row.step)
+        self._unwritten.append(row)
+        with self._going_on():
+            self._write_rows()
+        if self._curves is not None:
+            with self._going_on():
+                self._curves.show(row)
 
     def write_samples(self, step: int, grid: Levels) -> None:
         """Keep a grid of samples (H, W, 3), as a picture and beside the curves."""
-        save_picture(self._samples / f"{step:07d}.png", grid)
+        with self._going_on():
+            save_picture(self._samples / f"{step:07d}.png", grid)
         if self._curves is not None:
-            self._curves.add_image("samples", grid, step, dataformats="HWC")
+            with self._going_on():
+                self._curves.show_samples(step, grid)
+
+    def write_best(self, checkpoint: TrainingCheckpoint, stage: Stage) -> bool:
+        """Write the best checkpoint of a stage; returns whether it could be written."""
+        with self._going_on():
+            write_checkpoint(checkpoint, self.best(stage))
+            return True
+        return False
 
     def save(self, checkpoint: TrainingCheckpoint, keep: int) -> None:
-        """Write the newest checkpoint, and remove all but the ``keep`` newest."""
+        """Write the newest checkpoint, and remove all but the ``keep`` newest.  Raises OSError."""
         target = self._checkpoints / f"{checkpoint.step:07d}.pt"
         write_checkpoint(checkpoint, target)
         link = self.path / "last.tmp"
@@ -98,3 +126,23 @@ class RunFolder:
         kept = sorted(self._checkpoints.glob("*.pt"), key=lambda path: path.stat().st_mtime_ns)
         for old in kept[:-keep]:
             old.unlink()
+
+    def try_to_save(self, checkpoint: TrainingCheckpoint, keep: int) -> bool:
+        """The same in the middle of a run; returns whether it was possible."""
+        with self._going_on():
+            self.save(checkpoint, keep)
+            return True
+        return False
+
+    def _write_rows(self) -> None:
+        if self._unwritten:
+            append_records(self.metrics, self._unwritten)
+            self._unwritten.clear()
+
+    @contextmanager
+    def _going_on(self) -> Iterator[None]:
+        """Within, an OSError is logged and ends no more than this block."""
+        try:
+            yield
+        except OSError as error:
+            log.error("error: %s; training goes on", error)  # noqa: TRY400

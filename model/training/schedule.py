@@ -1,8 +1,11 @@
-"""The stage that an epoch belongs to, and the learning rates of a step."""
+"""The plan of a run: how long each stage takes, and the learning rates of a step."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import timedelta
 from enum import StrEnum
 
 from model.training.config import TrainConfig
@@ -20,19 +23,82 @@ class Stage(StrEnum):
     JOINT = "joint"
 
 
-def total_steps(per_epoch: int, config: TrainConfig) -> int:
-    """Of all stages."""
-    return round((config.content.epochs + config.num_epochs) * per_epoch)
+@dataclass(frozen=True)
+class Plan:
+    """The steps of each stage, in the order in which they come."""
+
+    content: int
+    warmup: int
+    joint: int
+
+    @classmethod
+    def of(cls, config: TrainConfig, per_epoch: int) -> Plan:
+        """The configured plan, on data of which an epoch has ``per_epoch`` steps.
+
+        Raises ValueError if the warm-up takes longer than all that it is part of.
+        """
+        content, warmup, total = (
+            length.in_steps(per_epoch, config.batch_size)
+            for length in (config.content.length, config.warmup, config.length)
+        )
+        if warmup > total:
+            raise ValueError(
+                f"the warm-up of {warmup} steps is longer than all {total} steps after the content "
+                f"stage, at {per_epoch} steps an epoch: set train.warmup_steps or train.num_steps"
+            )
+        return cls(content, warmup, total - warmup)
+
+    @property
+    def total(self) -> int:
+        return self.content + self.warmup + self.joint
+
+    def stages(self) -> dict[Stage, int]:
+        """Steps by stage, of those stages that exist."""
+        steps = dict(zip(Stage, (self.content, self.warmup, self.joint), strict=True))
+        return {stage: count for stage, count in steps.items() if count}
+
+    def stage_at(self, step: int) -> Stage:
+        """The stage of a step (from 0)."""
+        if step < self.content:
+            return Stage.CONTENT
+        return Stage.WARMUP if step < self.content + self.warmup else Stage.JOINT
+
+    def left(self, step: int) -> dict[Stage, int]:
+        """Steps that each stage still takes, once ``step`` steps are done; none of past stages."""
+        end, left = 0, {}
+        for stage, count in self.stages().items():
+            end += count
+            if end > step:
+                left[stage] = min(count, end - step)
+        return left
 
 
-def stage_at(step: int, per_epoch: int, config: TrainConfig) -> Stage:
-    """The stage of a step (from 0)."""
-    content = round(config.content.epochs * per_epoch)
-    if step < content:
-        return Stage.CONTENT
-    if step < content + round(config.warmup_epochs * per_epoch):
-        return Stage.WARMUP
-    return Stage.JOINT
+def describe(
+    plan: Plan, per_epoch: int, batch_size: int, seconds: Mapping[Stage, float], step: int = 0
+) -> str:
+    """The plan as a table: each stage in steps, epochs, images and time.
+
+    ``seconds`` are those of a step, of the stages that are yet to come after ``step`` steps.
+    """
+    lines = [f"an epoch has {per_epoch} steps of {batch_size} images; the plan:"]
+    whole = timedelta()
+    for stage, steps in plan.stages().items():
+        line = f"  {stage:8} {_amount(steps, per_epoch, batch_size)}"
+        if stage in seconds:
+            takes = timedelta(seconds=round(seconds[stage] * plan.left(step)[stage]))
+            line += f", about {takes} at {seconds[stage]:.3g} s a step"
+            whole += takes
+        else:
+            line += ", done"
+        lines.append(line)
+    lines.append(f"  {'total':8} {_amount(plan.total, per_epoch, batch_size)}, about {whole}")
+    if step:
+        lines[-1] += f" for the {plan.total - step} steps that are left"
+    return "\n".join(lines)
+
+
+def _amount(steps: int, per_epoch: int, batch_size: int) -> str:
+    return f"{steps:>8} steps = {steps / per_epoch:>6.1f} epochs = {steps * batch_size:>9} images"
 
 
 def cosine(step: int, steps: int, start: float, end: float) -> float:
@@ -44,25 +110,22 @@ def cosine(step: int, steps: int, start: float, end: float) -> float:
     return end + (start - end) * (1 + math.cos(math.pi * progress)) / 2
 
 
-def learning_rates(step: int, per_epoch: int, config: TrainConfig) -> tuple[float, float]:
+def learning_rates(step: int, plan: Plan, config: TrainConfig) -> tuple[float, float]:
     """Learning rates of G and D at a step (from 0).
 
-    G: one cosine over the content stage, and one over the joint epochs; the first that there is
-    begins with a linear ramp.  D: one over all epochs after the content stage.  The last step of
-    each is at its floor.
+    G: one cosine over the content stage, and one over the joint stage; the first that there is
+    begins with a linear ramp.  D: one over all that comes after the content stage.  The last step
+    of each is at its floor.
     """
-    content = round(config.content.epochs * per_epoch)
-    warmup = round(config.warmup_epochs * per_epoch)
-    after, remaining = step - content, total_steps(per_epoch, config) - content
-    lr_d = cosine(after, remaining, config.lr_d, config.eta_min_d)
-    if step < content:
-        lr_g = cosine(step, content, config.content.lr, config.content.lr_min)
-        lr_g *= _ramp(step, content)
+    after = step - plan.content
+    lr_d = cosine(after, plan.warmup + plan.joint, config.lr_d, config.eta_min_d)
+    if step < plan.content:
+        lr_g = cosine(step, plan.content, config.content.lr, config.content.lr_min)
+        lr_g *= _ramp(step, plan.content)
     else:
-        joint = remaining - warmup
-        lr_g = cosine(after - warmup, joint, config.lr_g, config.lr_min)
-        if not content:
-            lr_g *= _ramp(after - warmup, joint)
+        lr_g = cosine(after - plan.warmup, plan.joint, config.lr_g, config.lr_min)
+        if not plan.content:
+            lr_g *= _ramp(after - plan.warmup, plan.joint)
     return lr_g, lr_d
 
 

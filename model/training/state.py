@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import copy
 import math
-import os
-from dataclasses import asdict, dataclass, field, fields, replace
+from dataclasses import MISSING, asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +13,7 @@ from torch import Tensor, nn
 from torch.amp import GradScaler
 from torch.optim import AdamW, Optimizer
 
+from model.files import written_whole
 from model.networks import FullGenerator
 from model.networks.initialisation import start_as_identity
 from model.training.adversaries import adversary_of
@@ -65,6 +65,9 @@ class TrainingCheckpoint:
     """States of PyTorch's global generators, by device, for every process.  Draws of training do
     not come from them (``model.objectives``); what is added to it may well."""
     config: dict[str, Any]
+    faces: str = ""
+    """Fingerprint of the faces trained on and held out (``model.data.holdout``); versions before
+    this field did not write one."""
 
 
 @dataclass
@@ -86,20 +89,23 @@ class TrainingState:
     standing: Standing = field(default_factory=Standing)
 
     @classmethod
-    def fresh(cls, config: Config, device: torch.device = _CPU) -> TrainingState:
+    def fresh(
+        cls, config: Config, device: torch.device = _CPU, *, initial_weights: bool = True
+    ) -> TrainingState:
         """Networks with the configured weights, or from scratch, the generator returning its input.
 
+        ``initial_weights`` is False where a checkpoint follows, which no longer needs those files.
         Seeds PyTorch.  Raises WeightsError for files that cannot be begun with.
         """
         train = config.train
         torch.manual_seed(train.seed)
         generator = config.architecture.generator()
         discriminator = adversary_of(train).build(config.architecture)
-        if train.initial.g is None:
+        if train.initial.g is None or not initial_weights:
             start_as_identity(generator)
         else:
             load_initial_generator(generator, train.initial.g)
-        if train.initial.d is not None:
+        if train.initial.d is not None and initial_weights:
             load_initial_discriminator(discriminator, train.initial.d)
         generator.to(device)
         discriminator.to(device)
@@ -122,7 +128,7 @@ class TrainingState:
         torch._foreach_lerp_(averages, values, 1 - decay)
 
     def checkpoint(
-        self, config: Config, per_epoch: int, rng: list[dict[str, Tensor]]
+        self, config: Config, per_epoch: int, rng: list[dict[str, Tensor]], faces: str = ""
     ) -> TrainingCheckpoint:
         """A view of the state, to be written before the next step; ``rng`` is every process's."""
         return TrainingCheckpoint(
@@ -138,16 +144,14 @@ class TrainingState:
             standing=asdict(self.standing),
             rng=rng,
             config=config.model_dump(mode="json"),
+            faces=faces,
         )
 
     def restore(self, checkpoint: TrainingCheckpoint, config: Config, process: int = 0) -> None:
         """Go on from a checkpoint, PyTorch's random numbers of this process included.
 
-        Raises ValueError if it is of another architecture than ``config``'s.
+        Whether it can be gone on with under this configuration, ``model.training.resume`` says.
         """
-        architecture = Config.model_validate(checkpoint.config).architecture
-        if architecture != config.architecture:
-            raise ValueError(f"the checkpoint is of {architecture}, not of {config.architecture}")
         self.generator.load_state_dict(checkpoint.g)
         self.discriminator.load_state_dict(checkpoint.d)
         self.ema.load_state_dict(checkpoint.g_ema)
@@ -181,34 +185,45 @@ def set_rng_state(states: dict[str, Tensor]) -> None:
 
 
 def write_checkpoint(checkpoint: TrainingCheckpoint, path: Path) -> None:
-    """Write a checkpoint; the file is whole or not there.  Raises OSError."""
-    temporary = path.with_suffix(".tmp")
+    """Write a checkpoint; the file is whole or not there.  Raises OSError, which says why."""
     try:
-        with temporary.open("wb") as file:
+        with written_whole(path) as file:
             torch.save(vars(checkpoint), file)
-            file.flush()
-            os.fsync(file.fileno())  # or after a power failure the name may outlive the content
-    except RuntimeError as error:  # of a full disk, PyTorch's writer says where in the file it was
-        raise OSError(f"{path} cannot be written: {str(error).splitlines()[0]}") from error
-    temporary.replace(path)
+    except (OSError, RuntimeError) as error:
+        raise OSError(f"{path} cannot be written: {_reason(error)}") from error
 
 
-def read_checkpoint(path: Path) -> TrainingCheckpoint:
-    """Read what :func:`write_checkpoint` wrote.  Raises OSError; ValueError for other files."""
+def _reason(error: BaseException) -> str:
+    """What the operating system said: PyTorch's writer says only where in the file it was."""
+    cause: BaseException | None = error
+    while cause is not None:
+        if isinstance(cause, OSError):
+            return cause.strerror or str(cause)
+        cause = cause.__context__
+    return str(error).splitlines()[0]
+
+
+def read_checkpoint(path: Path, *, mapped: bool = False) -> TrainingCheckpoint:
+    """Read what :func:`write_checkpoint` wrote.
+
+    ``mapped`` leaves the tensors in the file until they are used, for those who want little of it.
+    Raises OSError; ValueError for other files.
+    """
     try:
-        document = torch.load(path, map_location="cpu", weights_only=True)
+        document = torch.load(path, map_location="cpu", weights_only=True, mmap=mapped)
     except OSError:
         raise
     except Exception as error:  # unpickling a broken file raises nearly anything
         raise ValueError(f"{path} is no checkpoint of model.train") from error
-    names = {field.name for field in fields(TrainingCheckpoint)}
-    if isinstance(document, dict) and "g_optim" in document and names - set(document):
-        missing = ", ".join(sorted(names - set(document)))
+    known = {field.name for field in fields(TrainingCheckpoint)}
+    needed = {field.name for field in fields(TrainingCheckpoint) if field.default is MISSING}
+    if isinstance(document, dict) and "g_optim" in document and needed - set(document):
+        missing = ", ".join(sorted(needed - set(document)))
         raise ValueError(
             f"{path} is of another version or trainer (no {missing}): it cannot be gone on with, "
             "but train.initial.g and train.initial.d take its weights"
         )
-    if not isinstance(document, dict) or set(document) != names:
+    if not isinstance(document, dict) or not needed <= set(document) <= known:
         raise ValueError(f"{path} is no checkpoint of model.train")
     return TrainingCheckpoint(**document)
 

@@ -14,6 +14,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Protocol
 
 import torch
@@ -30,7 +31,7 @@ from model.training.loading import Batch
 from model.training.path_length import RATE, path_length_loss
 from model.training.precision import autocast
 from model.training.records import WEIGHT_PREFIX, StepReport
-from model.training.schedule import Stage, learning_rates, stage_at
+from model.training.schedule import Plan, Stage, learning_rates
 from model.training.state import TrainingState
 from model.training.stopwatch import Stopwatch
 
@@ -73,7 +74,11 @@ class Setup:
     team: Team = field(default_factory=Alone)
     stopwatch: Stopwatch = field(default_factory=Stopwatch)
 
-    @property
+    @cached_property
+    def plan(self) -> Plan:
+        return Plan.of(self.config, self.per_epoch)
+
+    @cached_property
     def adversary(self) -> Adversary:
         """How the discriminator learns, and what G is told by it."""
         return adversary_of(self.config)
@@ -85,8 +90,8 @@ def training_step(state: TrainingState, batches: Sequence[Batch], setup: Setup) 
     Raises NonFiniteGradientError; ``state.step`` is then the step that failed.
     """
     config = setup.config
-    stage = stage_at(state.step, setup.per_epoch, config)
-    lr_g, lr_d = learning_rates(state.step, setup.per_epoch, config)
+    stage = setup.plan.stage_at(state.step)
+    lr_g, lr_d = learning_rates(state.step, setup.plan, config)
     state.optimizer_g.param_groups[0]["lr"] = lr_g
     state.optimizer_d.param_groups[0]["lr"] = lr_d
     if stage is Stage.CONTENT:
@@ -145,9 +150,10 @@ def generator_step(
 ) -> Values:
     """One step of G against D; ``once`` is the only micro-batch, if it is already restored."""
     state.discriminator.requires_grad_(False)  # the gradient passes through; D needs none itself
-    values = _train_generator(state, batches, setup, against=state.discriminator, once=once)
-    state.discriminator.requires_grad_(True)
-    return values
+    try:
+        return _train_generator(state, batches, setup, against=state.discriminator, once=once)
+    finally:
+        state.discriminator.requires_grad_(True)
 
 
 def _train_generator(
@@ -251,6 +257,7 @@ def _descend(network: nn.Module, optimizer: Optimizer, scaler: GradScaler, setup
             max_norm = setup.config.clip_grad_norm
             nn.utils.clip_grads_with_norm_(network.parameters(), max_norm, norm)
         elif not (scaler.is_enabled() and scaler.get_scale() > 1):
+            scaler.update()  # which makes it ready for the next step
             bad = [name for name, gradient in gradients.items() if not gradient.isfinite().all()]
             raise NonFiniteGradientError(
                 f"the gradient of the {type(network).__name__} is {norm.item()}, "

@@ -20,6 +20,8 @@ class Stopwatch:
     def __init__(self) -> None:
         self._parts: defaultdict[str, float] = defaultdict(float)
         self._started = time.process_time()
+        self.waited = 0.0
+        """Seconds since the last reading in which :meth:`each` waited for items."""
 
     @contextmanager
     def part(self, name: str) -> Iterator[None]:
@@ -31,14 +33,16 @@ class Stopwatch:
             self._parts[name] += time.process_time() - started
 
     def each(self, name: str, items: Iterable[T]) -> Iterator[T]:
-        """The items; the time that it takes to get one belongs to this part."""
+        """The items; the time that it takes to get one belongs to this part, and is waited."""
         iterator = iter(items)
         while True:
+            started = time.perf_counter()
             with self.part(name):
                 try:
                     item = next(iterator)
                 except StopIteration:
                     return
+            self.waited += time.perf_counter() - started
             yield item
 
     def read(self) -> dict[str, float]:
@@ -48,4 +52,5 @@ class Stopwatch:
         parts["other"] = now - self._started - sum(parts.values())
         self._parts.clear()
         self._started = now
+        self.waited = 0.0
         return parts

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -13,10 +14,11 @@ from tqdm import tqdm
 from model.data.dataset import open_training_data
 from model.data.sampling import batches_per_epoch
 from model.training.config import Config
-from model.training.config_file import differences
+from model.training.doubts import doubts
 from model.training.generator_losses import Judges
 from model.training.health import Watch
 from model.training.loading import load_steps
+from model.training.memory import peak_gpu_memory
 from model.training.processes import Processes
 from model.training.records import (
     EndRecord,
@@ -27,15 +29,12 @@ from model.training.records import (
     ValidationRecord,
     mean_report,
 )
+from model.training.rehearsal import explained_memory, rehearse
+from model.training.resume import refuse_other_run
 from model.training.run_folder import RunFolder
-from model.training.schedule import Stage, stage_at, total_steps
-from model.training.state import (
-    TrainingCheckpoint,
-    TrainingState,
-    read_checkpoint,
-    rng_state,
-    write_checkpoint,
-)
+from model.training.schedule import Stage, describe
+from model.training.skips import Skips
+from model.training.state import TrainingCheckpoint, TrainingState, read_checkpoint, rng_state
 from model.training.steps import NonFiniteGradientError, Setup, training_step
 from model.training.validation import Validator
 
@@ -45,21 +44,28 @@ FINISHED, INTERRUPTED, STOPPED_EARLY = "finished", "interrupted", "stopped early
 
 
 class Trainer:
-    """A run, as one of its processes has it.
+    """A run, as one of its processes has it; ``resume`` is a checkpoint that it goes on from.
 
     Raises OSError or ValueError for data, weights or settings that cannot be used.
     """
 
-    def __init__(self, config: Config, output: Path, processes: Processes) -> None:
+    def __init__(
+        self, config: Config, output: Path, processes: Processes, resume: Path | None = None
+    ) -> None:
         train = config.train
         self.config, self.processes = config, processes
         if train.threads is not None:
             torch.set_num_threads(train.threads)
+        folder = config.data.folder
+        if folder is not None and output.resolve().is_relative_to(folder.resolve()):
+            raise ValueError(f"{output} lies in {folder}: its samples would be trained on")
         self.folder = RunFolder(output)
         self.micro_batch = train.micro_batch(processes.count)
-        self.dataset, validated = open_training_data(
+        self.dataset, validated, self.split = open_training_data(
             config.data, train.img_size, train.seed, validate=processes.first
         )
+        assert config.data.folder is not None
+        self.faces = self.split.fingerprint(config.data.folder)
         self.validator: Validator | None = None
         if processes.first:
             self.validator = Validator(validated, config, processes.device)
@@ -69,8 +75,15 @@ class Trainer:
                 "which processes or accumulation are to share"
             )
         self.per_epoch = batches_per_epoch(len(self.dataset), train.batch_size)
-        self.stop = total_steps(self.per_epoch, train)
-        self.state = TrainingState.fresh(config, processes.device)
+        checkpoint = None if resume is None else read_checkpoint(resume)
+        self.changed: dict[str, tuple[str, str]] = {}
+        if checkpoint is not None:
+            self.changed = refuse_other_run(checkpoint, config, self.faces, self.per_epoch)
+            for name, (before, after) in self.changed.items():
+                log.info("changed since the checkpoint: %s, %s -> %s", name, before, after)
+        self.state = TrainingState.fresh(
+            config, processes.device, initial_weights=checkpoint is None
+        )
         generator = self.state.generator
         self.setup = Setup(
             config=train,
@@ -81,28 +94,43 @@ class Trainer:
             ),
             team=processes,
         )
+        self.plan = self.setup.plan
         self.watch = Watch.after(train, [])
-        self.changed: dict[str, tuple[str, str]] = {}
+        self._seconds: dict[Stage, float] = {}
+        self.skips = Skips(train.max_skipped)
+        self._latest: StepReport | None = None
+        self._unsaved = False
+        if checkpoint is not None and resume is not None:
+            self.state.restore(checkpoint, config, processes.index)
+            self._pass_by_what_failed(resume)
 
-    def restore(self, path: Path) -> None:
-        """Take up a checkpoint.  Raises OSError or ValueError."""
-        checkpoint = read_checkpoint(path)
-        self.state.restore(checkpoint, self.config, self.processes.index)
-        self.changed = differences(Config.model_validate(checkpoint.config), self.config)
-        for name, (before, now) in self.changed.items():
-            log.info("changed since the checkpoint: %s, %s -> %s", name, before, now)
-        if checkpoint.per_epoch != self.per_epoch:
-            log.warning(
-                "an epoch had %d steps and has %d now: stages and learning rates move",
-                *(checkpoint.per_epoch, self.per_epoch),
-            )
+    def _pass_by_what_failed(self, resumed: Path) -> None:
+        """Go on after the step that has ended the run, where it would otherwise end there again.
+
+        A step is a function of weights and position: a run that goes on unchanged from its last
+        checkpoint would end as before, and a cluster would restart it for ever.
+        """
+        (failed, *_) = self.processes.gather(
+            self.folder.failed_at() if self.processes.first else None
+        )
+        newest = resumed.resolve() == self.folder.last.resolve()
+        if failed is None or self.changed or not newest or failed < self.state.step:
+            return
+        log.warning(
+            "warning: the run had ended at step %d, as gradients were not finite. It goes on from "
+            "the weights of step %d with the faces after that; if it ends again, change its "
+            "learning rates",
+            *(failed, self.state.step),
+        )
+        self.state.step = min(failed + 1, self.plan.total - 1)
 
     def run(self, interrupted: Callable[[], bool]) -> str:
         """Train to the end, or until there is a reason to stop; returns which.
 
-        Raises OSError, or NonFiniteGradientError, which says what happened and what to change.
+        Raises OSError where the run's end cannot be written; OutOfMemoryError, or
+        NonFiniteGradientError, which say what happened and what to change.
         """
-        if self.state.step >= self.stop:
+        if self.state.step >= self.plan.total:
             return FINISHED
         if self._out_of_patience():
             return STOPPED_EARLY
@@ -110,24 +138,25 @@ class Trainer:
         try:
             reason = self._steps(interrupted)
         except NonFiniteGradientError as error:
-            self._record(EndRecord(step=self.state.step, time=time.time(), reason=str(error)))
+            self._record(
+                EndRecord(step=self.state.step, time=time.time(), reason=str(error), failed=True)
+            )
             raise
         finally:
             self.folder.close()
-        self._record(EndRecord(step=self.state.step, time=time.time(), reason=reason))
         self.processes.wait()  # nobody leaves before all is written
         return reason
 
     def _steps(self, interrupted: Callable[[], bool]) -> str:
         train, state, processes = self.config.train, self.state, self.processes
         batches = load_steps(
-            self.dataset, self.config, state.step, self.stop, processes.device,
+            self.dataset, self.config, state.step, self.plan.total, processes.device,
             processes.index, processes.count,
         )  # fmt: skip
         progress = tqdm(
             self.setup.stopwatch.each("data", batches),
             initial=state.step,
-            total=self.stop,
+            total=self.plan.total,
             unit="step",
             dynamic_ncols=True,
             disable=None if processes.first else True,  # None: but on a terminal
@@ -137,18 +166,24 @@ class Trainer:
         self.setup.stopwatch.read()
         for micro_batches in progress:
             try:
-                reports.append(training_step(state, micro_batches, self.setup))
+                with explained_memory(train, f"step {state.step}"):
+                    reports.append(training_step(state, micro_batches, self.setup))
+                self.skips.note(left_out=False)
+                self._latest = reports[-1]
+                progress.set_postfix(self._latest.shown())
             except NonFiniteGradientError as error:
-                raise NonFiniteGradientError(self._explain(error, reports)) from error
-            progress.set_postfix(reports[-1].shown())
-            epoch_ends = state.step % self.per_epoch == 0 or state.step == self.stop
-            if epoch_ends or state.step % train.log_every == 0:
+                self._skip(error)
+            epoch_ends = state.step % self.per_epoch == 0 or state.step == self.plan.total
+            row_is_due = epoch_ends or state.step % train.log_every == 0
+            if row_is_due and reports:
                 self._report(reports, time.monotonic() - started)
                 reports.clear()
                 started = time.monotonic()
-            reason = FINISHED if state.step == self.stop else None
+            reason = FINISHED if state.step == self.plan.total else None
+            # weights whose gradients are not finite may be of no use: what is on disk is better
+            sound = not self.skips.last or reason == FINISHED
             rng = None
-            if epoch_ends and self._validation_is_due():
+            if epoch_ends and sound and self._validation_is_due():
                 rng = processes.gather(rng_state())
                 if processes.any(processes.first and self._validate(rng)):
                     reason = STOPPED_EARLY
@@ -156,23 +191,43 @@ class Trainer:
                 self.setup.stopwatch.read()  # what validating took is no part of a step
             if processes.any(interrupted()):
                 reason = reason or INTERRUPTED
-            if reason or epoch_ends or state.step % train.save_every == 0:
-                self._save(rng or processes.gather(rng_state()))
+            due = reason or epoch_ends or state.step % train.save_every == 0
+            if sound and (due or (row_is_due and processes.any(self._unsaved))):
+                self._save(rng or processes.gather(rng_state()), must=reason is not None)
             if reason:
+                self._record(EndRecord(step=state.step, time=time.time(), reason=reason))
                 return reason
         return FINISHED
 
+    def _skip(self, error: NonFiniteGradientError) -> None:
+        """Leave out the step that failed.  Raises NonFiniteGradientError where there are many."""
+        self.skips.note(left_out=True)
+        if self.skips.too_many:
+            raise NonFiniteGradientError(self._explain(error)) from error
+        log.warning("warning: step %d is left out: %s", self.state.step, error)
+        self.state.step += 1
+
     def _begin(self) -> None:
-        """Open the folder, and write a first checkpoint, so that there is one to go back to."""
+        """Try every stage, open the folder, and write a checkpoint, so that there is a first."""
         state, processes = self.state, self.processes
         for network in (state.generator, state.discriminator, state.ema):
             processes.copy_first(network)
-        for doubt in self.config.train.doubts(processes.count):
+        for doubt in doubts(self.config.train, self.plan, self.micro_batch):
             log.warning("warning: %s", doubt)
+        # an epoch that does not fill a batch has one step of as many faces as there are
+        self._seconds = rehearse(state, self.setup, min(self.micro_batch, len(self.dataset)))
+        if (peak := peak_gpu_memory(processes.device)) is not None:
+            log.info("the heaviest step takes %.1f GiB of the GPU", peak)
+        log.info(
+            "%s",
+            describe(
+                self.plan, self.per_epoch, self.config.train.batch_size, self._seconds, state.step
+            ),
+        )
         rng = processes.gather(rng_state())
         if not processes.first:
             return
-        rows = self.folder.open(self.config, state.step)
+        rows = self.folder.open(self.config, state.step, self.split.held_out)
         self.watch = Watch.after(self.config.train, rows)
         assert self.validator is not None
         degraded = self.validator.degraded()
@@ -191,24 +246,34 @@ class Trainer:
             )
         )
         if state.step == 0:
-            self._save(rng)
+            self._save(rng, must=True)
 
     def _report(self, reports: list[StepReport], seconds: float) -> None:
         """Write down the means over the steps since the last time, and over the processes."""
         means = mean_report(reports, self.processes.average)
+        (waited,) = self.processes.average([self.setup.stopwatch.waited / len(reports)])
         parts = self.setup.stopwatch.read()
         per_step = self.processes.average([x / len(reports) for x in parts.values()])
         core_seconds = dict(zip(parts, (x * self.processes.count for x in per_step), strict=True))
         on_processor = self.processes.device.type == "cpu"
-        state = self.state
+        state, stage = self.state, self._stage()
+        self._seconds[stage] = seconds / len(reports)
+        left = self.plan.left(state.step)
         row = TrainRecord(
             step=state.step,
             epoch=state.step / self.per_epoch,
-            progress=state.step / self.stop,
-            stage=self._stage(),
+            progress=state.step / self.plan.total,
+            stage=stage,
             time=time.time(),
             steps=len(reports),
-            seconds_per_step=seconds / len(reports),
+            seconds_per_step=self._seconds[stage],
+            total_steps=self.plan.total,
+            stage_left=left.get(stage, 0),
+            seconds_left=sum(self._seconds[stage] * steps for stage, steps in left.items()),
+            images_per_second=self.config.train.batch_size / self._seconds[stage],
+            seconds_waiting=waited,
+            gpu_memory=peak_gpu_memory(self.processes.device),
+            skipped=self.skips.read(),
             core_seconds=core_seconds if on_processor else {},
             images_per_core_second=self.config.train.batch_size / sum(core_seconds.values())
             if on_processor
@@ -219,7 +284,7 @@ class Trainer:
 
     def _validation_is_due(self) -> bool:
         """Not in the warm-up, in which G stands still; at the very end always."""
-        if self.state.step == self.stop:
+        if self.state.step == self.plan.total:
             return True
         every = self.config.train.validate_every * self.per_epoch
         return self._stage() is not Stage.WARMUP and self.state.step % every == 0
@@ -235,6 +300,8 @@ class Trainer:
         merit = validation.merit(self.config.validation.metric)
         state.standing = before.after(merit, stage, delta)
         best = state.standing.best > before.best or before.stage != stage
+        if best and not self.folder.write_best(self._checkpoint(rng), stage):
+            state.standing = replace(state.standing, best=before.best)  # the next may be written
         self._record(
             ValidationRecord(
                 step=state.step,
@@ -246,8 +313,6 @@ class Trainer:
             )
         )
         self.folder.write_samples(state.step, validation.samples)
-        if best:
-            write_checkpoint(self._checkpoint(rng), self.folder.best(stage))
         return self._out_of_patience()
 
     def _out_of_patience(self) -> bool:
@@ -256,16 +321,22 @@ class Trainer:
             return False
         return standing.waited >= early_stopping.patience
 
-    def _save(self, rng: list[dict[str, torch.Tensor]]) -> None:
-        if self.processes.first:
-            self.folder.save(self._checkpoint(rng), self.config.train.keep_last)
+    def _save(self, rng: list[dict[str, torch.Tensor]], *, must: bool) -> None:
+        """Write a checkpoint; raises OSError if it ``must`` be, else it is tried again later."""
+        if not self.processes.first:
+            return
+        checkpoint, keep = self._checkpoint(rng), self.config.train.keep_last
+        if must:
+            self.folder.save(checkpoint, keep)
+        else:
+            self._unsaved = not self.folder.try_to_save(checkpoint, keep)
 
     def _checkpoint(self, rng: list[dict[str, torch.Tensor]]) -> TrainingCheckpoint:
-        return self.state.checkpoint(self.config, self.per_epoch, rng)
+        return self.state.checkpoint(self.config, self.per_epoch, rng, self.faces)
 
     def _stage(self) -> Stage:
         """Of the step done last."""
-        return stage_at(self.state.step - 1, self.per_epoch, self.config.train)
+        return self.plan.stage_at(self.state.step - 1)
 
     def _record(self, row: Record) -> None:
         """Write a row to file, curves and log, and what the health rules have to say of it."""
@@ -278,15 +349,14 @@ class Trainer:
                 self.folder.write(trouble)
                 log.warning("%s", trouble)
 
-    def _explain(self, error: NonFiniteGradientError, reports: list[StepReport]) -> str:
+    def _explain(self, error: NonFiniteGradientError) -> str:
         train = self.config.train
-        before = f"; the step before: {reports[-1]}" if reports else ""
+        before = f"; the last good step: {self._latest}" if self._latest else ""
         cure = "lower learning rates (--set train.lr_g=…, train.lr_d=…)"
         if train.precision != "fp32":
             cure += f", or train.precision=fp32 instead of {train.precision}"
-        stage = stage_at(self.state.step, self.per_epoch, train)
         return (
-            f"step {self.state.step}, {stage} stage: "
-            f"{error}{before}. {self.folder.last} is from before: --resume from it, or from an "
-            f"earlier file of checkpoints/, with {cure}"
+            f"step {self.state.step}, {self.plan.stage_at(self.state.step)} stage: {error}, in "
+            f"{self.skips}{before}. {self.folder.last} is from before: --resume from it, or from "
+            f"an earlier file of checkpoints/, with {cure}"
         )

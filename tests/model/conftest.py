@@ -1,3 +1,4 @@
+import resource
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -81,3 +82,15 @@ def batch(faces: NDArray[np.uint8]) -> Batch:
 @pytest.fixture
 def state(make_config: Callable[..., Config]) -> TrainingState:
     return TrainingState.fresh(make_config())
+
+
+@pytest.fixture
+def file_size_limit() -> Iterator[Callable[[int], None]]:
+    """Sets how large files may grow: beyond, writing fails as on a full disk."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+
+    def limit(size: int) -> None:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
+
+    yield limit
+    resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))

@@ -57,7 +57,7 @@ def test_metadata_by_default(checkpoint, tmp_path, capsys):
     assert metadata.architecture == Architecture(64, 1, 1 / 16)
     assert metadata.template == "gpen"
     assert metadata.licence == "unspecified"
-    for fact in ("64 px", "1234 steps of 3 faces", "scratch", "2 content", "gpen 1", "21.35 dB"):
+    for fact in ("64 px", "1234 steps of 3 faces", "scratch", "4 content", "gpen 1", "21.35 dB"):
         assert fact in metadata.training
     assert "mine" in capsys.readouterr().out
 

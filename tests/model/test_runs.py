@@ -10,7 +10,7 @@ from model.training.records import (
     StartRecord,
     TrainRecord,
     ValidationRecord,
-    append_record,
+    append_records,
 )
 from model.training.run_folder import RunFolder
 from model.training.schedule import Stage
@@ -42,8 +42,7 @@ def make_run(make_config, tmp_path):
             )
             for step, stage, value in scores
         ]  # fmt: skip
-        for row in [*rows, *more]:
-            append_record(folder.metrics, row)
+        append_records(folder.metrics, [*rows, *more])
         return folder.path
 
     return make_run

@@ -1,6 +1,7 @@
 """Runs of one process: what they leave, how they stop, how they are gone on with."""
 
 import logging
+import resource
 import signal
 from pathlib import Path
 
@@ -17,7 +18,8 @@ from model.training.config_file import load_config
 from model.training.records import EndRecord, StartRecord, TrainRecord, ValidationRecord
 from model.training.schedule import Stage
 from model.training.state import TrainingState, read_checkpoint, rng_state, write_checkpoint
-from tests.model.training_runs import rows, same, stop_after
+from model.training.steps import NonFiniteGradientError, training_step
+from tests.model.training_runs import poison, rows, same, stop_after
 
 
 def test_content_stage_learns(make_config, faces, face_folder, tmp_path):
@@ -38,14 +40,14 @@ def test_content_stage_learns(make_config, faces, face_folder, tmp_path):
 @pytest.fixture(scope="module")
 def uninterrupted(make_config, faces, tmp_path_factory) -> tuple[Config, Path]:
     """A run through all stages, every kind of regularisation included, and its configuration."""
-    folder = tmp_path_factory.mktemp("train")
+    folder, output = tmp_path_factory.mktemp("faces"), tmp_path_factory.mktemp("train") / "run"
     for i, face in enumerate(faces):
         cv2.imwrite(str(folder / f"{i}.png"), face[..., ::-1])
     config = make_config(
         validate_every=2, path_length={"weight": 2, "interval": 2}, keep_last=2
     ).with_data(folder)
-    train(config, folder / "run")
-    return config, folder / "run"
+    train(config, output)
+    return config, output
 
 
 def test_what_a_run_leaves(uninterrupted):
@@ -211,3 +213,71 @@ def test_projected_and_balanced_runs_resume_exactly(make_config, face_folder, tm
     last = tmp_path / "resumed" / "last.pt"
     train(config, tmp_path / "resumed", resume=last)
     assert same(last, tmp_path / "whole" / "last.pt")
+
+
+@pytest.fixture
+def short(make_config, face_folder) -> Config:
+    """Six steps of the content stage and nothing else, a checkpoint at every second."""
+    config: Config = make_config(
+        content={"steps": 5}, num_epochs=None, num_steps=1, warmup_epochs=None, max_skipped=1
+    )
+    return config.with_data(face_folder)
+
+
+def test_a_gradient_that_is_not_finite_is_left_out(short, tmp_path, monkeypatch, caplog):
+    poison({2}, monkeypatch)
+    assert train(short, tmp_path / "run") == "finished"
+    assert "step 2 is left out: the gradient of the FullGenerator is nan" in caplog.text
+    trained = rows(tmp_path / "run", TrainRecord)
+    assert [(row.step, row.steps, row.skipped) for row in trained] == [
+        (2, 2, 0),
+        (4, 1, 1),
+        (6, 2, 0),
+    ]
+
+
+def test_many_end_the_run_and_a_restart_passes_them_by(short, tmp_path, monkeypatch, caplog):
+    """Unchanged, it would end there for ever; what is on disk is from before the trouble."""
+    output = tmp_path / "run"
+    poison({2, 3}, monkeypatch)
+    with pytest.raises(
+        NonFiniteGradientError, match=r"step 3, content .* 2 of the last .*--resume"
+    ):
+        train(short, output)
+    (end,) = rows(output, EndRecord)
+    assert (end.step, end.failed) == (3, True)
+    assert read_checkpoint(output / "last.pt").step == 2
+    assert train(short, output, resume=output / "last.pt") == "finished"
+    assert "It goes on from the weights of step 2 with the faces after that" in caplog.text
+    assert [row.step for row in rows(output, StartRecord)] == [0, 4]
+    assert read_checkpoint(output / "last.pt").step == 6
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")  # TensorBoard's
+def test_a_full_disk_does_not_end_a_run(short, tmp_path, monkeypatch, caplog, file_size_limit):
+    """From the third step to the fifth: then there is room again, and all is written."""
+    output = tmp_path / "run"
+    (output / "checkpoints").mkdir(parents=True)
+    (output / "checkpoints" / "0000009.tmp").write_text("of a run that was killed")
+
+    def step(state, *arguments):
+        if state.step == 2:
+            file_size_limit(1000)
+        if state.step == 5:
+            file_size_limit(resource.RLIM_INFINITY)
+        return training_step(state, *arguments)
+
+    monkeypatch.setattr("model.training.trainer.training_step", step)
+    assert train(short, output) == "finished"
+    assert "0000004.pt cannot be written: File too large; training goes on" in caplog.text
+    names = sorted(path.name for path in (output / "checkpoints").iterdir())
+    assert names == ["0000000.pt", "0000002.pt", "0000006.pt"]
+    assert [row.step for row in rows(output, TrainRecord)] == [2, 4, 6]
+    curves = EventAccumulator(str(output / "tensorboard"))
+    curves.Reload()
+    assert curves.Scalars("train/lr_g")[-1].step == 6
+
+
+def test_an_output_among_the_faces_is_refused(short, face_folder):
+    with pytest.raises(ValueError, match="its samples would be trained on"):
+        train(short, face_folder / "run")

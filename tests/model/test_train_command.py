@@ -1,6 +1,7 @@
 """``python -m model.train``: what it says, and how it ends."""
 
 import json
+import logging
 import os
 import signal
 import subprocess
@@ -14,9 +15,9 @@ import pytest
 from model.train import main
 from model.training.config import Config
 from model.training.config_file import save_config
-from model.training.records import EndRecord
+from model.training.records import EndRecord, StartRecord
 from model.training.state import read_checkpoint
-from tests.model.training_runs import rows
+from tests.model.training_runs import rows, stop_after
 
 REPOSITORY = Path(__file__).parents[2]
 LPIPS = "train.losses={lpips: 1, lpips_weights: none.pth}"
@@ -45,16 +46,18 @@ def test_gradients_that_explode(config_file, face_folder, tmp_path):
     """One line says what happened, where and what to do, and the state before is on disk."""
     output = tmp_path / "run"
     arguments = ["--config", config_file, "--data", face_folder, "--output", output]
-    message = run_main([*arguments, "--set", "train.content.lr=1e30"])
-    assert "step 1, content stage: the gradient of the FullGenerator is nan" in message
-    assert "the step before: content" in message
+    cautious = ["--set", "train.max_skipped=1"]
+    message = run_main([*arguments, *cautious, "--set", "train.content.lr=1e30"])
+    assert "step 2, content stage: the gradient of the FullGenerator is nan" in message
+    assert "in 2 of the last 3 steps; the last good step: content" in message
     assert "--resume" in message
     assert rows(output, EndRecord)[0].reason in message
     before = read_checkpoint(output / "last.pt")
     assert before.step == 0
     assert all(value.isfinite().all() for value in before.g.values())
     # and with a better learning rate it goes on
-    main([str(argument) for argument in [*arguments, "--resume"]])
+    rate = ["--set", "train.content.lr=1e-3"]
+    main([str(argument) for argument in [*arguments, "--resume", *rate]])
     assert read_checkpoint(output / "last.pt").step == 10
 
 
@@ -71,7 +74,12 @@ def test_an_earlier_run_is_not_overwritten(config_file, face_folder, tmp_path):
     ("arguments", "complaint"),
     [
         (["--config", "none.yaml"], "none.yaml"),
-        (["--config", "CONFIG", "--set", "train.lr=1"], "train.lr: Extra inputs"),
+        (["--data", "FACES"], "--config is needed to begin a run"),
+        (["--data", "FACES", "--resume", "auto"], "--config is needed to begin a run"),
+        (
+            ["--config", "CONFIG", "--set", "train.lr=1"],
+            "train.lr: there is no such key; did you mean lr",
+        ),
         (["--config", "CONFIG"], "no data"),
         (["--config", "CONFIG", "--data", "none"], "no pictures in none"),
         (["--config", "CONFIG", "--data", "FACES", "--resume"], "last.pt"),
@@ -99,6 +107,51 @@ def test_what_cannot_be_run(config_file, face_folder, tmp_path, arguments, compl
     arguments = [names.get(argument, argument) for argument in arguments]
     assert complaint in run_main([*arguments, "--output", tmp_path / "run"])
     assert not (tmp_path / "run").exists()
+
+
+def test_resume_auto(config_file, face_folder, tmp_path, monkeypatch, caplog):
+    """It begins where there is nothing yet, and goes on as the run began, whatever is given."""
+    output = tmp_path / "run"
+    holdout = face_folder / "holdout.txt"
+    holdout.write_text("1.png\n4.png\n")
+    arguments = ["--config", config_file, "--data", face_folder, "--output", output]
+    arguments = [str(argument) for argument in [*arguments, "--resume", "auto"]]
+    lengths = ["--set", "train.content.steps=3", "--set", "train.num_epochs=1"]
+    caplog.set_level(logging.INFO)
+    with monkeypatch.context() as patch:
+        stop_after(2, patch)
+        with pytest.raises(SystemExit) as stopped:
+            main([*arguments, "--set", f"data.holdout={holdout}", *lengths])
+    assert stopped.value.code == 75
+    run = output / "config.yaml"
+    settings = run.read_text()
+
+    message = run_main([*arguments, "--set", "train.batch_size=1"])
+    assert "train.batch_size was 3 and is 1" in message
+    message = run_main([*arguments, "--set", "data.holdout=null"])
+    assert "the faces or the holdout are not the same" in message
+    assert run.read_text() == settings
+
+    main(arguments)  # without repeating what was set
+    assert f"{config_file} differs in" in caplog.text
+    assert "data.holdout" in caplog.text
+    assert run.read_text() == settings
+    assert [row.step for row in rows(output, StartRecord)] == [0, 2]
+    assert all(row.validated == 2 for row in rows(output, StartRecord))
+    assert read_checkpoint(output / "last.pt").step == 4
+    assert "content         3 steps =    3.0 epochs =         9 images" in caplog.text
+
+
+@pytest.mark.parametrize("number", [signal.SIGUSR1, signal.SIGINT])
+def test_other_signals_save_and_end_with_75(
+    config_file, face_folder, tmp_path, monkeypatch, number
+):
+    output = tmp_path / "run"
+    stop_after(1, monkeypatch, number)
+    with pytest.raises(SystemExit) as stopped:
+        main(["--config", str(config_file), "--data", str(face_folder), "--output", str(output)])
+    assert stopped.value.code == 75
+    assert read_checkpoint(output / "last.pt").step == 1
 
 
 def test_sigterm_to_the_process_group(config_file, face_folder, tmp_path):
@@ -133,7 +186,7 @@ def test_sigterm_to_the_process_group(config_file, face_folder, tmp_path):
         _, errors = process.communicate(timeout=60)
     finally:
         process.kill()
-    assert process.returncode == 0, errors
+    assert process.returncode == 75, errors
     steps = read_checkpoint(output / "last.pt").step
     assert steps >= 2
     assert f"interrupted at step {steps}; --resume goes on" in errors

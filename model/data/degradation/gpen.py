@@ -25,7 +25,7 @@ from basicsr.data.degradations import bivariate_Gaussian  # isort: skip
 @dataclass(frozen=True, config=SETTINGS)
 class GpenRecipe:
     """Ranges of the authors' code, which are for crops of 512 px: yangxy/GPEN,
-    training/data_loader/degradations.py.  For other sizes they are scaled (``ranges``).
+    training/data_loader/dataset_face.py.  For other sizes they are scaled (``ranges``).
 
     (The paper's section 3.3 names the same operations.)  The evaluation's pairs are made with it:
     what is drawn, and in which order, does not change.

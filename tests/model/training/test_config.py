@@ -6,7 +6,16 @@ import pytest
 import model
 from model.networks import Architecture
 from model.training.config import Config, TrainConfig
-from model.training.config_file import ConfigError, differences, flatten, load_config, save_config
+from model.training.config_file import (
+    ConfigError,
+    differences,
+    flatten,
+    load_config,
+    override_config,
+    save_config,
+)
+from model.training.doubts import doubts
+from model.training.schedule import Plan
 
 MINIMAL = "train: {num_epochs: 2}\n"
 CONFIGS = Path(model.__file__).parent / "configs"
@@ -42,10 +51,18 @@ def test_the_projects_own_configurations(path):
 @pytest.mark.parametrize(
     ("text", "complaint"),
     [
-        ("train: {num_epochs: 2, lr_gg: 1}", "train.lr_gg: Extra inputs"),
-        ("train: {num_epochs: 2, losses: {style: 1}}", "train.losses.style: Extra inputs"),
-        ("trian: {num_epochs: 2}", "trian: Extra inputs"),
-        ("train: {}", "train.num_epochs: Field required"),
+        (
+            "train: {num_epochs: 2, lr_gg: 1}",
+            "train.lr_gg: there is no such key; did you mean lr",
+        ),
+        ("train: {num_epochs: 2, losses: {style: 1}}", "losses.style: there is no such key$"),
+        ("trian: {num_epochs: 2}", "trian: there is no such key; did you mean train[?]"),
+        ("train: {num_epochs: 2, early_stopping: {patient: 1}}", "did you mean patience[?]"),
+        ("train: {num_epochs: 2}\ndata: {ranges: {gpen: {blurr: [1, 2]}}}", "did you mean blur[?]"),
+        ("train: {}", "num_epochs, num_steps or num_images must say how long"),
+        ("train: {num_epochs: 2, num_steps: 9}", "num_epochs and num_steps both say"),
+        ("train: {num_epochs: 2, content: {steps: 1, images: 8}}", "steps and images both say"),
+        ("train: {num_steps: 2, warmup_steps: 3}", "warmup_steps 3 is more than num_steps 2"),
         ("", "holds no sections"),
         ("- train", "holds no sections"),
         ("train: {num_epochs: 0}", "train.num_epochs: Input should be greater than 0"),
@@ -106,7 +123,8 @@ train:
 
 def test_the_published_example(write):
     train = load_config(write(EXAMPLE), []).train
-    assert (train.num_epochs, train.warmup_epochs, train.joint_epochs) == (130, 15, 115)
+    assert (train.num_epochs, train.warmup_epochs) == (130, 15)
+    assert Plan.of(train, 8750) == Plan(0, 15 * 8750, 115 * 8750)  # of 70 000 faces
     assert (train.lr_g, train.lr_d, train.lr_min, train.eta_min_d) == (2e-4, 1e-4, 1e-6, 5e-7)
     assert (train.beta1, train.beta2, train.weight_decay) == (0.9, 0.99, 0)
     assert (train.batch_size, train.img_size, train.r1_weight) == (8, 512, 10)
@@ -127,28 +145,9 @@ def test_a_configuration_for_each_resolution(name, epochs, batch, architecture):
     assert epochs[0] <= config.train.num_epochs <= epochs[1]
     assert config.train.batch_size == batch
     assert config.architecture == architecture
-    assert config.train.doubts(processes=1) == []
-
-
-@pytest.mark.parametrize(
-    ("changes", "doubts"),
-    [
-        ({}, ["G begins from scratch"]),
-        ({"warmup_epochs": 1}, ["a G that has learnt nothing: set train.content.epochs"]),
-        ({"content": {"epochs": 1}}, ["a D that has not"]),
-        ({"content": {"epochs": 1}, "warmup_epochs": 1}, []),
-        ({"initial": {"g": "g.pth"}, "warmup_epochs": 1}, []),
-        ({"initial": {"g": "g.pth", "d": "d.pth"}}, []),
-        (
-            {"content": {"epochs": 1}, "warmup_epochs": 1, "batch_size": 4, "accumulation": 2},
-            ["minibatch standard deviation sees nothing"],
-        ),
-    ],
-)
-def test_doubts(changes, doubts):
-    said = TrainConfig.model_validate({"num_epochs": 2} | changes).doubts(processes=2)
-    assert len(said) == len(doubts)
-    assert all(part in doubt for part, doubt in zip(doubts, said, strict=True))
+    plan = Plan.of(config.train, 70_000 // batch)
+    assert plan.content + plan.warmup < 0.2 * plan.total
+    assert doubts(config.train, plan, batch) == []
 
 
 def test_a_batch_is_shared_evenly():
@@ -193,6 +192,16 @@ def test_overrides(write):
     assert config.data.recipes == {"light": 1.0}
     assert config.architecture == Architecture(512, 2, 0.25)
     assert config.train.initial.g == Path("some where/g.pth")
+
+
+def test_a_length_in_another_unit_replaces_the_configured_one(write):
+    text = "train: {num_epochs: 2, warmup_epochs: 1, content: {epochs: 3}}"
+    overrides = ["train.num_images=800", "train.warmup_steps=5", "train.content.steps=7"]
+    for config in (
+        load_config(write(text), overrides),
+        override_config(load_config(write(text), []), overrides),
+    ):
+        assert Plan.of(config.train, 10) == Plan(7, 5, 95)
 
 
 @pytest.mark.parametrize(

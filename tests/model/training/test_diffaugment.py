@@ -100,10 +100,11 @@ def test_both_halves_are_varied_alike():
     assert all(not torch.equal(varied[0], varied[i]) for i in (1, 2, 3))
 
 
-def test_it_is_differentiable():
-    x = torch.rand(2, 3, 8, 8, dtype=torch.float64, requires_grad=True)
+def test_it_is_differentiable_twice():
+    x = torch.rand(2, 3, 4, 4, dtype=torch.float64, requires_grad=True)
     drawn = diffaugment.draw(2, CPU, seeded(0))
     drawn = Variation(*(value.double() for value in vars(drawn).values()))
     assert torch.autograd.gradcheck(lambda y: diffaugment.apply(y, drawn), (x,))
+    assert torch.autograd.gradgradcheck(lambda y: diffaugment.apply(y, drawn) ** 2, (x,))
     (gradient,) = torch.autograd.grad(diffaugment.apply(x, drawn).sum(), x)
     assert (gradient != 0).any()

@@ -9,7 +9,7 @@ from model.train import train
 from model.training.config import TrainConfig
 from model.training.health import RULES, Watch
 from model.training.records import HealthRecord, Record, StepReport, TrainRecord, ValidationRecord
-from model.training.schedule import Stage, learning_rates
+from model.training.schedule import Plan, Stage, learning_rates
 from tests.model.training_runs import rows
 
 CONFIG = TrainConfig(num_epochs=100, warmup_epochs=10)
@@ -18,7 +18,7 @@ PER_EPOCH = 100
 
 def trained(step: int, stage: Stage = Stage.JOINT, **changes: Any) -> TrainRecord:
     """What a healthy run reports at a step."""
-    lr_g, lr_d = learning_rates(step, PER_EPOCH, CONFIG)
+    lr_g, lr_d = learning_rates(step, Plan.of(CONFIG, PER_EPOCH), CONFIG)
     values = {
         "content": 0.12,
         "adversarial": 0.9 + 0.1 * (step % 300 == 0),
@@ -105,6 +105,14 @@ def validating(psnr: list[float], sharpness: list[float], adversarial: list[floa
     ]
 
 
+def warming_up(d: list[float]) -> list[Record]:
+    """Rows of a warm-up that goes on for long."""
+    return [
+        trained(100 + 50 * i, Stage.WARMUP, d=loss).model_copy(update={"stage_left": 5000 - 50 * i})
+        for i, loss in enumerate(d)
+    ]
+
+
 SUFFERING: dict[str, list[Record]] = {
     "vanishing_d_loss": reporting(d=[0.9, 0.2, 0.04, 0.01, 0.004]),
     "memorising_d": reporting(d_real_sign=[0.8, 0.95, 0.97, 0.99, 1.0, 1.0]),
@@ -116,6 +124,8 @@ SUFFERING: dict[str, list[Record]] = {
     "fooled_d": validating([24.0, 23.7, 23.2], [0.8] * 3, [2.0, 1.2, 0.6]),
     "over_smoothing": validating([24.0, 24.2, 24.4], [0.8, 0.7, 0.6], [0.9] * 3),
     "learning_rate_at_its_floor": reporting(lr_g=[1e-6, 1e-6]),
+    "idle_warm_up": warming_up([0.9, 0.08, 0.05, 0.03]),
+    "blind_d": warming_up([1.386] * 11),
 }
 
 

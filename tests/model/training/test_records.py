@@ -10,7 +10,7 @@ from model.training.records import (
     StepReport,
     TrainRecord,
     ValidationRecord,
-    append_record,
+    append_records,
     mean_report,
     read_records,
     rewrite_records,
@@ -33,8 +33,8 @@ ROWS: list[Record] = [
 
 def test_rows_are_read_as_they_were_written(tmp_path):
     path = tmp_path / "metrics.jsonl"
-    for row in ROWS:
-        append_record(path, row)
+    append_records(path, ROWS[:1])
+    append_records(path, ROWS[1:])
     assert read_records(path) == ROWS
     first = json.loads(path.read_text().splitlines()[0])
     assert list(first)[:2] == ["event", "step"]
@@ -46,7 +46,7 @@ def test_rows_are_read_as_they_were_written(tmp_path):
 
 def test_a_row_that_was_not_finished_is_no_row(tmp_path):
     path = tmp_path / "metrics.jsonl"
-    append_record(path, TRAINED)
+    append_records(path, [TRAINED])
     whole = path.read_text()
     path.write_text(whole + whole[:40])
     assert read_records(path) == [TRAINED]
@@ -93,7 +93,31 @@ def test_what_is_no_field_is_a_term_of_the_loss():
     assert "sparkle 2" in str(report)
 
 
+def test_rows_that_do_not_fit_on_the_disk_leave_nothing(tmp_path, file_size_limit):
+    path = tmp_path / "metrics.jsonl"
+    append_records(path, ROWS[:1])
+    before = path.read_bytes()
+    file_size_limit(len(before) + 50)
+    with pytest.raises(OSError, match=r"metrics\.jsonl cannot be written: File too large"):
+        append_records(path, ROWS[1:])
+    assert path.read_bytes() == before
+
+
 def test_lines_of_the_log():
+    long = TRAINED.model_copy(
+        update={
+            "total_steps": 900,
+            "seconds_waiting": 0.04,
+            "images_per_second": 16,
+            "seconds_left": 3725.2,
+            "gpu_memory": 31.24,
+            "skipped": 2,
+        }
+    )
+    assert str(long) == (
+        "step 2 of 900, epoch 1.00, joint: d 1.25, 0.5 s a step (0.04 s of it waiting for "
+        "pictures), 16 images a second, 31.2 GiB, 1:02:05 left, 2 steps left out"
+    )
     assert str(TRAINED) == "step 2, epoch 1.00, joint: d 1.25, 0.5 s a step"
     assert "PSNR inf dB" in str(ROWS[1])
     assert str(ROWS[2]) == "step 3, runaway logits: far too large"

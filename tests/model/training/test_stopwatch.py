@@ -1,4 +1,5 @@
 import time
+from collections.abc import Iterator
 
 import pytest
 
@@ -33,3 +34,17 @@ def test_waiting_takes_no_processor_time_and_reading_begins_anew():
     with stopwatch.part("a"):
         time.sleep(0.05)
     assert sum(stopwatch.read().values()) < 0.02
+
+
+def test_how_long_items_were_waited_for():
+    def slow() -> Iterator[int]:
+        for i in range(2):
+            time.sleep(0.02)
+            yield i
+
+    stopwatch = Stopwatch()
+    for _ in stopwatch.each("data", slow()):
+        time.sleep(0.03)
+    assert 0.04 <= stopwatch.waited < 0.09
+    stopwatch.read()
+    assert stopwatch.waited == 0
