@@ -16,19 +16,11 @@ from model.data.sampling import batches_per_epoch
 from model.training.config import Config
 from model.training.doubts import doubts
 from model.training.generator_losses import Judges
-from model.training.health import Watch
+from model.training.journal import Journal
 from model.training.loading import load_steps
 from model.training.memory import peak_gpu_memory
 from model.training.processes import Processes
-from model.training.records import (
-    EndRecord,
-    Record,
-    StartRecord,
-    StepReport,
-    TrainRecord,
-    ValidationRecord,
-    mean_report,
-)
+from model.training.records import EndRecord, StartRecord, StepReport, ValidationRecord
 from model.training.rehearsal import explained_memory, rehearse
 from model.training.resume import refuse_other_run
 from model.training.run_folder import RunFolder
@@ -95,8 +87,7 @@ class Trainer:
             team=processes,
         )
         self.plan = self.setup.plan
-        self.watch = Watch.after(train, [])
-        self._seconds: dict[Stage, float] = {}
+        self.journal = Journal(config, self.setup, processes, self.folder)
         self.skips = Skips(train.max_skipped)
         self._latest: StepReport | None = None
         self._unsaved = False
@@ -138,7 +129,7 @@ class Trainer:
         try:
             reason = self._steps(interrupted)
         except NonFiniteGradientError as error:
-            self._record(
+            self.journal.record(
                 EndRecord(step=self.state.step, time=time.time(), reason=str(error), failed=True)
             )
             raise
@@ -176,7 +167,8 @@ class Trainer:
             epoch_ends = state.step % self.per_epoch == 0 or state.step == self.plan.total
             row_is_due = epoch_ends or state.step % train.log_every == 0
             if row_is_due and reports:
-                self._report(reports, time.monotonic() - started)
+                seconds = time.monotonic() - started
+                self.journal.report(state.step, reports, seconds, self.skips.read())
                 reports.clear()
                 started = time.monotonic()
             reason = FINISHED if state.step == self.plan.total else None
@@ -195,7 +187,7 @@ class Trainer:
             if sound and (due or (row_is_due and processes.any(self._unsaved))):
                 self._save(rng or processes.gather(rng_state()), must=reason is not None)
             if reason:
-                self._record(EndRecord(step=state.step, time=time.time(), reason=reason))
+                self.journal.record(EndRecord(step=state.step, time=time.time(), reason=reason))
                 return reason
         return FINISHED
 
@@ -215,23 +207,26 @@ class Trainer:
         for doubt in doubts(self.config.train, self.plan, self.micro_batch):
             log.warning("warning: %s", doubt)
         # an epoch that does not fill a batch has one step of as many faces as there are
-        self._seconds = rehearse(state, self.setup, min(self.micro_batch, len(self.dataset)))
+        self.journal.seconds = rehearse(state, self.setup, min(self.micro_batch, len(self.dataset)))
         if (peak := peak_gpu_memory(processes.device)) is not None:
             log.info("the heaviest step takes %.1f GiB of the GPU", peak)
         log.info(
             "%s",
             describe(
-                self.plan, self.per_epoch, self.config.train.batch_size, self._seconds, state.step
+                self.plan,
+                self.per_epoch,
+                self.config.train.batch_size,
+                self.journal.seconds,
+                state.step,
             ),
         )
         rng = processes.gather(rng_state())
         if not processes.first:
             return
-        rows = self.folder.open(self.config, state.step, self.split.held_out)
-        self.watch = Watch.after(self.config.train, rows)
+        self.journal.go_on_after(self.folder.open(self.config, state.step, self.split.held_out))
         assert self.validator is not None
         degraded = self.validator.degraded()
-        self._record(
+        self.journal.record(
             StartRecord(
                 step=state.step,
                 time=time.time(),
@@ -247,40 +242,6 @@ class Trainer:
         )
         if state.step == 0:
             self._save(rng, must=True)
-
-    def _report(self, reports: list[StepReport], seconds: float) -> None:
-        """Write down the means over the steps since the last time, and over the processes."""
-        means = mean_report(reports, self.processes.average)
-        (waited,) = self.processes.average([self.setup.stopwatch.waited / len(reports)])
-        parts = self.setup.stopwatch.read()
-        per_step = self.processes.average([x / len(reports) for x in parts.values()])
-        core_seconds = dict(zip(parts, (x * self.processes.count for x in per_step), strict=True))
-        on_processor = self.processes.device.type == "cpu"
-        state, stage = self.state, self._stage()
-        self._seconds[stage] = seconds / len(reports)
-        left = self.plan.left(state.step)
-        row = TrainRecord(
-            step=state.step,
-            epoch=state.step / self.per_epoch,
-            progress=state.step / self.plan.total,
-            stage=stage,
-            time=time.time(),
-            steps=len(reports),
-            seconds_per_step=self._seconds[stage],
-            total_steps=self.plan.total,
-            stage_left=left.get(stage, 0),
-            seconds_left=sum(self._seconds[stage] * steps for stage, steps in left.items()),
-            images_per_second=self.config.train.batch_size / self._seconds[stage],
-            seconds_waiting=waited,
-            gpu_memory=peak_gpu_memory(self.processes.device),
-            skipped=self.skips.read(),
-            core_seconds=core_seconds if on_processor else {},
-            images_per_core_second=self.config.train.batch_size / sum(core_seconds.values())
-            if on_processor
-            else None,
-            **means.model_dump(),
-        )
-        self._record(row)
 
     def _validation_is_due(self) -> bool:
         """Not in the warm-up, in which G stands still; at the very end always."""
@@ -302,7 +263,7 @@ class Trainer:
         best = state.standing.best > before.best or before.stage != stage
         if best and not self.folder.write_best(self._checkpoint(rng), stage):
             state.standing = replace(state.standing, best=before.best)  # the next may be written
-        self._record(
+        self.journal.record(
             ValidationRecord(
                 step=state.step,
                 epoch=state.step / self.per_epoch,
@@ -337,17 +298,6 @@ class Trainer:
     def _stage(self) -> Stage:
         """Of the step done last."""
         return self.plan.stage_at(self.state.step - 1)
-
-    def _record(self, row: Record) -> None:
-        """Write a row to file, curves and log, and what the health rules have to say of it."""
-        if not self.processes.first:
-            return
-        self.folder.write(row)
-        log.info("%s", row)
-        if isinstance(row, TrainRecord | ValidationRecord):
-            for trouble in self.watch.see(row):
-                self.folder.write(trouble)
-                log.warning("%s", trouble)
 
     def _explain(self, error: NonFiniteGradientError) -> str:
         train = self.config.train

@@ -6,8 +6,9 @@ import torch
 from model.networks import Discriminator
 from model.networks.efficientnet import FeatureDistance, load_features
 from model.networks.projected import ProjectedDiscriminator
-from model.training import diffaugment
+from model.training import diffaugment, losses
 from model.training.adversaries import adversary_of
+from model.training.draws import Purpose, generator_for, variation
 from model.training.generator_losses import Judges, Restoration
 from model.training.steps import Setup, joint_step
 
@@ -51,6 +52,20 @@ def test_draws_depend_on_step_and_part_alone(state, batch, make_config):
 
     assert loss(3, 1) == loss(3, 1)
     assert len({loss(3, 0), loss(3, 1), loss(4, 0)}) == 3
+
+
+def test_r1_is_that_of_the_raw_picture(state, batch, make_config):
+    """Contrast, for one, is part of what the gradient goes through (StyleGAN2-ADA)."""
+    config = make_config(gp_interval=2).train
+    restoration = Restoration(batch.low, batch.high, Judges())
+    _, values = adversary_of(config).discriminator_loss(state.discriminator, restoration, 4)
+    real = batch.high.clone().requires_grad_()
+    vary = variation(real, generator_for(config.seed, 4, 0, Purpose.DISCRIMINATOR))
+    expected = losses.gradient_penalty(state.discriminator(vary(real)), real)
+    assert values["gradient_penalty"].item() == pytest.approx(expected.item(), rel=1e-4)
+    seen = vary(batch.high).requires_grad_()
+    of_what_is_seen = losses.gradient_penalty(state.discriminator(seen), seen)
+    assert values["gradient_penalty"].item() != pytest.approx(of_what_is_seen.item(), rel=0.01)
 
 
 def test_projected_tells_restored_from_real_and_g_what_to_change(batch, make_config, judges):
