@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import importlib
 import logging
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
+from importlib.util import find_spec
 from io import BytesIO
 
 import cv2
@@ -64,29 +68,51 @@ def quieten_readers() -> None:
         warnings.filterwarnings("ignore", category=kind, module=r"PIL\.")
 
 
+def load_readers() -> None:
+    """Load what is loaded at its first use: a process that may open no file could not do it."""
+    Image.preinit()
+    if find_spec("pi_heif") is not None:
+        importlib.import_module("pi_heif")
+
+
 def decode(data: bytes, max_pixels: int) -> Photo:
     """Decode the first frame of a picture.
 
     Raises UnsupportedPicture, BrokenPicture, or TooLarge (over ``max_pixels``).
     """
-    with _translated(max_pixels):
-        if is_heic(data):
-            return read_still(_checked_still(data, max_pixels))
-        slim = _prepared(data)
-        with _open(slim) as image:
-            _check_size(image.width, image.height, max_pixels)
-            return _read(image, slim)
+    with opened(data, max_pixels) as picture:
+        return picture.read()
 
 
 def measure(data: bytes, max_pixels: int) -> int:
     """Number of pixels, by the header alone.  Raises as :func:`decode` does."""
+    with opened(data, max_pixels) as picture:
+        return picture.width * picture.height
+
+
+@dataclass(frozen=True)
+class OpenPicture:
+    """A picture of which the header is read."""
+
+    width: int
+    """In pixels, as stored: the photo may come out turned.  Likewise the height."""
+    height: int
+    read: Callable[[], Photo]
+    """Decodes it.  Within :func:`opened`, which translates what it raises."""
+
+
+@contextmanager
+def opened(data: bytes, max_pixels: int) -> Iterator[OpenPicture]:
+    """Read the header of a picture, which can be decoded within.  Raises as :func:`decode` does."""
     with _translated(max_pixels):
         if is_heic(data):
             still = _checked_still(data, max_pixels)
-            return still.width * still.height
-        with _open(_prepared(data)) as image:
+            yield OpenPicture(still.width, still.height, partial(read_still, still))
+            return
+        slim = _prepared(data)
+        with _open(slim) as image:
             _check_size(image.width, image.height, max_pixels)
-            return image.width * image.height
+            yield OpenPicture(image.width, image.height, partial(_read, image, slim))
 
 
 @contextmanager

@@ -38,6 +38,8 @@ class Photo:
     """Without the orientation; empty if there was none, or it could not be read."""
     icc_profile: bytes | None
     """Of the pixels' colour space; None for sRGB, or what is taken for it."""
+    shows_as_srgb: bool = True
+    """Whether the pixels are shown as if they were sRGB: they are, or the profile is of no use."""
     xmp: bytes = b""
     """Upright, too."""
     iptc: bytes = b""

@@ -13,11 +13,27 @@ import pytest
 from numpy.typing import NDArray
 from starlette.testclient import TestClient
 
+from app.imaging.jail.decoder import DecoderLimits
+from app.imaging.jail.pool import DecoderPool
 from app.main import create_app
 from app.serving import service
 from app.serving.load import Loaded
 from app.serving.pace import Cost
 from app.settings import Settings
+
+
+class SharedDecoders(DecoderPool):
+    """Started for the first application, and used by all that follow."""
+
+    def start(self) -> None:
+        if not self._idle:
+            super().start()
+
+    def close(self) -> None:
+        pass
+
+
+decoders = SharedDecoders(2, DecoderLimits(2**31))
 
 
 class Restorer:
@@ -40,6 +56,7 @@ def running(
 ) -> Iterator[tuple[TestClient, threading.Event]]:
     """The application with another ``load``, and an event: the process would have ended."""
     monkeypatch.setattr(service, "load", work)
+    monkeypatch.setattr(service, "decoder_pool", lambda *_: decoders)
     monkeypatch.setattr(service, "rehearse", lambda *_: Cost(0.05, 0.05))
     ended = threading.Event()
     app = create_app(Settings(model="gpen-starter-256", **settings), on_failure=ended.set)
