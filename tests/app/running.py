@@ -13,27 +13,12 @@ import pytest
 from numpy.typing import NDArray
 from starlette.testclient import TestClient
 
-from app.imaging.jail.decoder import DecoderLimits
-from app.imaging.jail.pool import DecoderPool
 from app.main import create_app
 from app.serving import service
 from app.serving.load import Loaded
 from app.serving.pace import Cost
 from app.settings import Settings
-
-
-class SharedDecoders(DecoderPool):
-    """Started for the first application, and used by all that follow."""
-
-    def start(self) -> None:
-        if not self._idle:
-            super().start()
-
-    def close(self) -> None:
-        pass
-
-
-decoders = SharedDecoders(2, DecoderLimits(2**31))
+from tests.decoders import decoders
 
 
 class Restorer:
