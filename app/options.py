@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 FaceChoice = Literal["all", "largest", "center"]
-OutputFormat = Literal["same", "png", "jpeg", "webp"]
+OutputFormat = Literal["same", "png", "jpeg", "webp", "avif"]
 
 
 def _number(value: object) -> object:
@@ -31,7 +31,7 @@ class EnhanceOptions(BaseModel):
     faces: FaceChoice = Field("all", description="which faces to restore")
     aligned: bool = Field(False, description="the picture is one aligned, square face crop already")
     format: OutputFormat = Field("same", description="format of the output")
-    quality: int = Field(95, ge=1, le=100, description="for JPEG and WebP")
+    quality: int = Field(95, ge=1, le=100, description="for JPEG, WebP and AVIF")
     require_face: bool = Field(False, description="no face found is an error")
     strip_metadata: bool = Field(
         False, description="drop EXIF, XMP and IPTC (never the colour profile)"

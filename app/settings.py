@@ -106,6 +106,15 @@ class Settings(BaseSettings):
     max_mb_in_flight: float | None = Field(
         None, gt=0, description="MB of all uploads in memory (by memory)"
     )
+    decoders: PositiveInt | None = Field(
+        None, description="processes in which pictures are decoded (one more than cores)"
+    )
+    decode_timeout_s: float | None = Field(
+        None, gt=0, le=3600, description="seconds for decoding a photo (by its megapixels)"
+    )
+    decode_memory_mb: PositiveInt | None = Field(
+        None, ge=64, description="MB that decoding a photo may take (by max_pixels)"
+    )
     min_face: float = Field(24, gt=0, description="smallest face, pixels")
     detection_threshold: float = Field(0.9, gt=0, lt=1, description="confidence of a face")
     guard: bool = Field(

@@ -19,15 +19,16 @@ from app.bulk.plan import FORMATS, Job
 from app.cores import core_count
 from app.deadline import NEVER
 from app.errors import NotServing, UnsupportedPicture
-from app.faces.pipeline import find, finish, measure_work
+from app.faces.pipeline import Decode, find, finish, measure_work
 from app.faces.restore import restore_all
 from app.imaging.photo import Pixels
 from app.options import EnhanceOptions
 from app.pace import Pace
 from app.serving.batch import FaceQueue, Worker
 from app.serving.budget import pixels_by_memory
+from app.serving.decoders import decoder_pool
 from app.serving.load import Loaded
-from app.settings import Settings
+from app.settings import Limits, Settings
 
 
 class Machine:
@@ -71,9 +72,12 @@ class Machine:
         self._pool = ThreadPoolExecutor(
             self._at_once, "gpen-photo", initializer=torch.set_num_threads, initargs=(1,)
         )
+        self._decoders = decoder_pool(settings, cores)
         self._at_end = ExitStack()
 
     def __enter__(self) -> Self:
+        """Raises DecodersError."""
+        self._at_end.enter_context(self._decoders)
         for worker in self._workers:
             worker.start()
             self._at_end.callback(worker.stop)
@@ -109,9 +113,17 @@ class Machine:
             origin = Origin.of(job.source)
             data = _read(job.source)
             options = named_format(self.options, job)
-            with self._gate.hold(measure_work(data, options, self.settings.limits)):
+            limits, decoders = self.settings.limits, self._decoders
+            with self._gate.hold(measure_work(data, options, limits, decoders.measure)):
                 faces = enhance(
-                    data, job, origin, options, self.loaded, self.settings, self._restore
+                    data,
+                    job,
+                    origin,
+                    options,
+                    self.loaded,
+                    limits,
+                    decoders.decode,
+                    self._restore,
                 )
         except NotServing:
             raise
@@ -138,7 +150,17 @@ def enhance_alone(job: Job, loaded: Loaded, settings: Settings, options: Enhance
     try:
         origin = Origin.of(job.source)
         data = job.source.read_bytes()
-        faces = enhance(data, job, origin, named_format(options, job), loaded, settings, restore)
+        with decoder_pool(settings.model_copy(update={"decoders": 1}), cores=1) as decoders:
+            faces = enhance(
+                data,
+                job,
+                origin,
+                named_format(options, job),
+                loaded,
+                settings.limits,
+                decoders.decode,
+                restore,
+            )
     except Exception as error:  # noqa: BLE001  (it is told as others are)
         return Outcome(job, 0, problem_of(error))
     return Outcome(job, faces)
@@ -150,14 +172,15 @@ def enhance(
     origin: Origin,
     options: EnhanceOptions,
     loaded: Loaded,
-    settings: Settings,
+    limits: Limits,
+    decode: Decode,
     restore: Callable[[list[Pixels]], list[Pixels]],
 ) -> int:
     """Restore a photo's bytes and write its target; returns the number of faces restored.
 
     Raises ServiceError, OSError.
     """
-    found = find(data, options, settings.limits, loaded.detector, loaded.restorer)
+    found = find(data, options, limits, loaded.detector, loaded.restorer, NEVER, decode)
     crops = restore(found.crops)
     upscaler = loaded.upscalers.get(options.upscale)
     enhanced = finish(found, crops, options, NEVER, upscaler, loaded.guard, loaded.parser)

@@ -13,6 +13,7 @@ from pathlib import Path
 
 from app.bulk.files import is_unfinished
 from app.bulk.origin import Origin, label_of
+from app.imaging.formats import SUFFIXES
 from app.options import OutputFormat
 
 FORMATS: dict[str, OutputFormat] = {
@@ -20,10 +21,9 @@ FORMATS: dict[str, OutputFormat] = {
     ".jpeg": "jpeg",
     ".png": "png",
     ".webp": "webp",
+    ".avif": "avif",
 }
 """Of suffixes that are written."""
-SUFFIXES = {*FORMATS, ".bmp", ".tif", ".tiff", ".heic", ".heif", ".hif"}
-"""Of photos."""
 
 
 @dataclass(frozen=True)

@@ -13,6 +13,7 @@ from app.bulk.files import write_new
 from app.bulk.origin import Origin
 from app.commands.flags import add_settings, settings_from
 from app.commands.photos import fail, find_photos, for_each, stems
+from app.imaging.jail.pool import DecodersError
 from app.log import configure_logging
 from app.settings import Settings
 
@@ -73,19 +74,24 @@ def run(options: argparse.Namespace) -> int:
         target = (options.output / photo.relative_to(root)).with_name(names[photo])
         return f"{photo}: {faces.write(photo, target)}"
 
-    return 1 if for_each(photos, lambda photo: photo, crop) or unread else 0
+    try:
+        with faces.decoders:
+            failed = for_each(photos, lambda photo: photo, crop)
+    except DecodersError as error:
+        return fail(str(error))
+    return 1 if failed or unread else 0
 
 
 class _Faces:
     """The loaded detector, and what is asked of a face."""
 
     def __init__(self, settings: Settings, size: int, enlarge: float, margin: float) -> None:
-        from app.imaging.decode import quieten_readers  # noqa: PLC0415  (PyTorch takes seconds)
+        from app.serving.decoders import decoder_pool  # noqa: PLC0415  (PyTorch takes seconds)
         from app.serving.load import choose_devices, find_detector  # noqa: PLC0415
         from model.checkpoints.templates import landmark_template  # noqa: PLC0415
 
-        quieten_readers()
         self.settings = settings
+        self.decoders = decoder_pool(settings.model_copy(update={"decoders": 1}), cores=1)
         border = round(size * margin)
         self.width = size + 2 * border
         self.overhang = _OVERHANG * self.width if border else math.inf
@@ -102,10 +108,9 @@ class _Faces:
         from app.faces.align import align  # noqa: PLC0415
         from app.faces.detect import detect  # noqa: PLC0415
         from app.imaging.colour import colours_of  # noqa: PLC0415
-        from app.imaging.decode import decode  # noqa: PLC0415
 
         origin = Origin.of(photo)
-        whole = decode(photo.read_bytes(), self.settings.max_pixels)
+        whole = self.decoders.decode(photo.read_bytes(), self.settings.max_pixels)
         pixels = colours_of(whole).shown(whole.pixels)
         (found,) = detect(
             self.detector,

@@ -13,11 +13,12 @@ from tqdm import tqdm
 
 from app.bulk.cluster import ClusterError, enhance_on_cluster
 from app.bulk.outcome import FailureList, Outcome, Problem
-from app.bulk.plan import FORMATS, SUFFIXES, Job, Task, is_made_from, named, survey
+from app.bulk.plan import FORMATS, Job, Task, is_made_from, named, survey
 from app.commands.flags import add_settings, settings_from
 from app.commands.photos import fail
 from app.cores import core_count
 from app.errors import NotServing
+from app.imaging.formats import SUFFIXES
 from app.log import configure_logging
 from app.options import EnhanceOptions, OutputFormat
 from app.settings import Settings, one_line

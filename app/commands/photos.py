@@ -12,8 +12,8 @@ from typing import TypeVar
 
 from tqdm import tqdm
 
-from app.bulk.plan import SUFFIXES
 from app.errors import ServiceError
+from app.imaging.formats import SUFFIXES
 from app.text import printable
 
 Item = TypeVar("Item")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
@@ -24,7 +24,7 @@ from app.faces.paste import paste, replace_whole
 from app.faces.restore import Restorer
 from app.faces.upscale import Upscaler, upscaled
 from app.imaging.colour import Colours, colours_of
-from app.imaging.decode import decode, measure
+from app.imaging.decode import decode as decode_here
 from app.imaging.encode import EncodedPicture, check_encodable, encode, output_format
 from app.imaging.photo import Levels, Photo, Pixels, eight_bits
 from app.options import EnhanceOptions, FaceChoice
@@ -88,8 +88,14 @@ class Enhanced:
     """What the photo was enlarged by, if it was."""
 
 
-def measure_work(data: bytes, options: EnhanceOptions, limits: Limits) -> int:
-    """Pixels of the output, by the photo's header alone.  Raises what decoding would."""
+Decode = Callable[[bytes, int], Photo]
+"""Decodes a file of so many pixels at most, as :func:`app.imaging.decode.decode` does."""
+
+
+def measure_work(
+    data: bytes, options: EnhanceOptions, limits: Limits, measure: Callable[[bytes, int], int]
+) -> int:
+    """Pixels of the output, by the photo's header alone.  Raises what ``measure`` does."""
     return measure(data, _max_pixels(options, limits)) * options.upscale**2
 
 
@@ -104,11 +110,12 @@ def find(
     detector: nn.Module,
     restorer: Restorer,
     deadline: Deadline = NEVER,
+    decode: Decode = decode_here,
 ) -> FoundFaces:
     """Decode a photo, detect its faces, and align those to restore.
 
-    Raises the ServiceErrors of :func:`app.imaging.decode.decode`, NotSquare, NoFace and
-    DeadlineExceeded.
+    ``decode`` decodes in this process unless told otherwise, which is for files that one trusts.
+    Raises what it raises, NotSquare, NoFace and DeadlineExceeded.
     """
     deadline.check()
     start = time.perf_counter()

@@ -27,6 +27,7 @@ from app.errors import (
     UnsupportedPicture,
 )
 from app.http.problems import MEDIA_TYPE, Problem
+from app.imaging.formats import LABELS
 
 SUMMARY = "Restores every face of a photo."
 
@@ -92,7 +93,7 @@ _DETAILS: dict[type[ServiceError], str] = {
     InvalidHead: "The request has more than 100 headers.",
     Unauthorized: "Send an API key as X-API-Key, or as Authorization: Bearer.",
     TooLarge: "The picture has 12000x9000 pixels; the limit with these options is 40000000",
-    UnsupportedPicture: "The file is not a JPEG, PNG, WebP, BMP or TIFF picture.",
+    UnsupportedPicture: f"The file is not a {LABELS} picture.",
     InvalidRequest: "strength: Input should be less than or equal to 1",
     BrokenPicture: "The picture is broken or cut off.",
     NotSquare: "The picture has 640x480 pixels.",

@@ -35,6 +35,7 @@ from app.http.openapi import (
     answers_with_problems,
 )
 from app.http.paths import ENHANCE
+from app.imaging.formats import LABELS
 from app.options import EnhanceOptions
 from app.serving.service import Service
 from app.status import Status
@@ -72,7 +73,7 @@ class EnhanceForm(EnhanceOptions):
     model_config = ConfigDict(arbitrary_types_allowed=True)
 
     file: Annotated[UploadFile, BeforeValidator(_is_file)] = Field(
-        description="JPEG, PNG, WebP, BMP or TIFF; of an animation the first frame",
+        description=f"{LABELS}; of an animation the first frame",
         json_schema_extra={"format": "binary"},  # generators of clients look for it
     )
 
@@ -93,7 +94,9 @@ def _service(request: Request) -> Service:
             "description": "The picture, or JSON with it if asked for by `Accept`",
             "headers": ENHANCED_HEADERS,
             "model": EnhancedModel,
-            "content": {f"image/{name}": {"schema": _BINARY} for name in ("jpeg", "png", "webp")},
+            "content": {
+                f"image/{name}": {"schema": _BINARY} for name in ("jpeg", "png", "webp", "avif")
+            },
         },
         **answers_with_problems(400, 401, 413, 415, 422, 500, 503, 504),
     },

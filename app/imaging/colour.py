@@ -61,7 +61,7 @@ class Colours:
 
 def colours_of(photo: Photo) -> Colours:
     """By the photo's profile, as far as that can be used both ways."""
-    if photo.icc_profile is None:
+    if photo.icc_profile is None or photo.shows_as_srgb:
         return Colours(photo.grey, None)
     mode = "L" if photo.grey else "RGB"
     try:

@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
+import codecs
+import importlib
 import logging
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from functools import partial
+from importlib.util import find_spec
 from io import BytesIO
 
 import cv2
 import numpy as np
 from PIL import (  # noqa: F401  (each plug-in registers its format)
+    AvifImagePlugin,
     BmpImagePlugin,
+    GifImagePlugin,
     Image,
     JpegImagePlugin,
     PngImagePlugin,
@@ -20,23 +27,21 @@ from PIL import (  # noqa: F401  (each plug-in registers its format)
     WebPImagePlugin,
 )
 
+from app.cores import core_count
 from app.errors import BrokenPicture, ServiceError, TooLarge, UnsupportedPicture
-from app.imaging.colour import to_srgb
+from app.imaging.colour import colours_of, to_srgb
 from app.imaging.deep import Deep, has_deep_colours, read_deep
-from app.imaging.heic import Still, check_installed, find_still, is_heic, read_still
+from app.imaging.directories import is_cielab, is_tiff
+from app.imaging.formats import LABELS, Format, format_of
+from app.imaging.heic import OpenHeic
 from app.imaging.metadata import read_metadata, reduce_to_orientation
-from app.imaging.photo import FileFormat, Levels, Map, Photo
-from app.imaging.precautions import MOST_PROFILE, is_lossless_webp, prepared
+from app.imaging.photo import Levels, Map, Photo
+from app.imaging.precautions import MOST_PROFILE, is_lossless_webp
 
 log = logging.getLogger(__name__)
 
-_FORMATS: dict[str, FileFormat] = {
-    "JPEG": "jpeg",
-    "PNG": "png",
-    "WEBP": "webp",
-    "BMP": "bmp",
-    "TIFF": "tiff",
-}
+_ENCODINGS = ("ascii", "latin-1", "utf-8", "utf-16", "utf-16-be", "utf-16-le")
+_AVIF_THREADS = 4  # at most: each takes address space
 _UPRIGHT = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
@@ -64,29 +69,61 @@ def quieten_readers() -> None:
         warnings.filterwarnings("ignore", category=kind, module=r"PIL\.")
 
 
+def load_readers() -> None:
+    """Load what is loaded at its first use: a process that may open no file could not do it."""
+    Image.preinit()
+    for encoding in _ENCODINGS:
+        codecs.lookup(encoding)
+    AvifImagePlugin.DEFAULT_MAX_THREADS = min(_AVIF_THREADS, core_count())
+    if find_spec("pi_heif") is not None:
+        importlib.import_module("pi_heif")
+
+
 def decode(data: bytes, max_pixels: int) -> Photo:
     """Decode the first frame of a picture.
 
     Raises UnsupportedPicture, BrokenPicture, or TooLarge (over ``max_pixels``).
     """
-    with _translated(max_pixels):
-        if is_heic(data):
-            return read_still(_checked_still(data, max_pixels))
-        slim = _prepared(data)
-        with _open(slim) as image:
-            _check_size(image.width, image.height, max_pixels)
-            return _read(image, slim)
+    with opened(data, max_pixels) as picture:
+        return picture.read()
 
 
 def measure(data: bytes, max_pixels: int) -> int:
     """Number of pixels, by the header alone.  Raises as :func:`decode` does."""
+    with opened(data, max_pixels) as picture:
+        return picture.width * picture.height
+
+
+@dataclass(frozen=True)
+class OpenPicture:
+    """A picture of which the header is read."""
+
+    width: int
+    """In pixels, as stored: the photo may come out turned.  Likewise the height."""
+    height: int
+    read: Callable[[], Photo]
+    """Decodes it.  Within :func:`opened`, which translates what it raises."""
+
+
+@contextmanager
+def opened(data: bytes, max_pixels: int) -> Iterator[OpenPicture]:
+    """Read the header of a picture, which can be decoded within.  Raises as :func:`decode` does."""
+    if not data:
+        raise BrokenPicture("The file is empty.")
+    file_format = format_of(data)
+    if file_format is None:
+        raise UnsupportedPicture(f"The file is not a {LABELS} picture.")
     with _translated(max_pixels):
-        if is_heic(data):
-            still = _checked_still(data, max_pixels)
-            return still.width * still.height
-        with _open(_prepared(data)) as image:
+        if file_format.pillow is None:
+            heic = OpenHeic(data)
+            _check_size(heic.width, heic.height, max_pixels)
+            yield OpenPicture(heic.width, heic.height, lambda: _with_colours_tried(heic.read()))
+            return
+        slim = file_format.prepare(data)
+        with _open(slim, file_format.pillow) as image:
             _check_size(image.width, image.height, max_pixels)
-            return image.width * image.height
+            read = partial(_read, image, slim, file_format)
+            yield OpenPicture(image.width, image.height, lambda: _with_colours_tried(read()))
 
 
 @contextmanager
@@ -103,34 +140,13 @@ def _translated(max_pixels: int) -> Iterator[None]:
         raise BrokenPicture("The picture is broken or cut off.") from error
 
 
-def _checked_still(data: bytes, max_pixels: int) -> Still:
-    """Of a HEIC file, which Pillow never sees."""
-    check_installed()
-    still = find_still(data)
-    _check_size(still.width, still.height, max_pixels)
-    return still
-
-
-def _prepared(data: bytes) -> bytes:
-    if not data:
-        raise BrokenPicture("The file is empty.")
-    return prepared(data)
-
-
-def _open(data: bytes) -> Image.Image:
+def _open(data: bytes, plugin: str) -> Image.Image:
     try:
-        return Image.open(BytesIO(data), formats=tuple(_FORMATS))
+        return Image.open(BytesIO(data), formats=[plugin])
     except UnidentifiedImageError as error:
-        if _claims_a_format(data[:16]):
-            raise BrokenPicture("The picture is broken or cut off.") from error
-        raise UnsupportedPicture(
-            "The file is not a JPEG, PNG, WebP, BMP or TIFF picture."
-        ) from error
-
-
-def _claims_a_format(prefix: bytes) -> bool:
-    accepts = (Image.OPEN[name][1] for name in _FORMATS)
-    return any(accept is not None and accept(prefix) is True for accept in accepts)
+        if is_tiff(data) and is_cielab(data):
+            raise UnsupportedPicture("Pictures in these CIELAB colours are not read.") from error
+        raise
 
 
 def _check_size(width: int, height: int, max_pixels: int) -> None:
@@ -142,8 +158,8 @@ def _check_size(width: int, height: int, max_pixels: int) -> None:
         )
 
 
-def _read(image: Image.Image, data: bytes) -> Photo:
-    file_format = _FORMATS[image.format or ""]
+def _read(image: Image.Image, data: bytes, read_as: Format) -> Photo:
+    file_format = read_as.name
     if image.mode == "F":
         raise UnsupportedPicture("Pictures of floating-point numbers are not read.")
     deep, profile = has_deep_colours(image), _profile(image)
@@ -177,6 +193,11 @@ def _read(image: Image.Image, data: bytes) -> Photo:
         dpi=metadata.dpi,
         lossless=file_format == "webp" and is_lossless_webp(data),
     )
+
+
+def _with_colours_tried(photo: Photo) -> Photo:
+    """With its profile used once, here: one that crashes its reader does it where that is safe."""
+    return replace(photo, shows_as_srgb=colours_of(photo).transforms is None)
 
 
 def _profile(image: Image.Image) -> bytes | None:

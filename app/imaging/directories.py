@@ -24,6 +24,7 @@ _CLASSIC = {b"II*\0", b"MM\0*"}
 _LAST_CLASSIC = 13  # kind of number
 _OPAQUE = {1, 2, 7}  # read as one string, whatever its length
 _WIDTH, _HEIGHT, _TILE_WIDTH, _TILE_HEIGHT = 256, 257, 322, 323
+_PHOTOMETRIC, _CIELAB = 262, {8, 9, 10}  # CIE, ICC's and ITU's
 _PIECES = {273, 279, 324, 325}  # offsets and byte counts of strips and tiles
 _SUB_DIRECTORIES = {34665, 34853, 40965}  # EXIF, GPS, interoperability
 
@@ -129,6 +130,13 @@ def check_first(tiff: bytes) -> None:
 
 def is_tiff(data: bytes) -> bool:
     return data[:2] in (b"II", b"MM")
+
+
+def is_cielab(tiff: bytes) -> bool:
+    """Whether the first picture's colours are CIE L*a*b*, of which Pillow reads few kinds."""
+    block = _Block(tiff)
+    entries = block.entries(block.first)
+    return any(e.tag == _PHOTOMETRIC and block.number(e) in _CIELAB for e in entries)
 
 
 def is_unambiguous(tiff: bytes, shape: tuple[int, ...]) -> bool:

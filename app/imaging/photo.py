@@ -22,7 +22,7 @@ Map = NDArray[Any]
 DEPTHS = MappingProxyType({np.dtype(np.uint8): cv2.CV_8U, np.dtype(np.uint16): cv2.CV_16U})
 """By OpenCV's names."""
 
-FileFormat = Literal["jpeg", "png", "webp", "bmp", "tiff", "heic"]
+FileFormat = Literal["jpeg", "png", "webp", "avif", "gif", "bmp", "tiff", "heic"]
 
 
 @dataclass(frozen=True)
@@ -38,6 +38,8 @@ class Photo:
     """Without the orientation; empty if there was none, or it could not be read."""
     icc_profile: bytes | None
     """Of the pixels' colour space; None for sRGB, or what is taken for it."""
+    shows_as_srgb: bool = False
+    """Whether it was found that the profile changes nothing, or is of no use."""
     xmp: bytes = b""
     """Upright, too."""
     iptc: bytes = b""

@@ -30,20 +30,6 @@ MOST_TABLES = 2**20
 MOST_RUN_LENGTH_PIXELS = 2**21
 """Of a BMP whose run lengths Pillow decodes in Python."""
 _FRAME_HEADER = 16  # bytes, of a frame of a WebP
-_TIFF = {b"II*\0", b"MM\0*", b"II+\0", b"MM\0+", b"II\0*", b"MM*\0"}
-
-
-def prepared(data: bytes) -> bytes:
-    """The bytes to read instead.  Raises BrokenPicture or TooLarge for what is not to be read."""
-    if data.startswith(b"\xff\xd8\xff"):
-        return _jpeg(data)
-    if data.startswith(b"\x89PNG\r\n\x1a\n"):
-        return _png(data)
-    if data.startswith(b"BM"):
-        _check_bmp(data)
-    elif data[:4] in _TIFF:
-        check_first(data)
-    return data
 
 
 # --- JPEG
@@ -57,7 +43,7 @@ _BEFORE_PROFILE = 14  # bytes of a segment: its name, which piece it is, and of 
 _XMP = b"http://ns.adobe.com/xap/1.0/\0"
 
 
-def _jpeg(data: bytes) -> bytes:
+def slim_jpeg(data: bytes) -> bytes:
     """Without comments, and without application segments that nobody asks for.
 
     One of them says where the further pictures of an MPO are: without it, it is a plain JPEG.
@@ -149,7 +135,7 @@ _TEXT_NAME = 21  # bytes that tell the wanted ones apart
 _RAW_PROFILES = (b"Raw profile type exif\0", b"Raw profile type iptc\0")
 
 
-def _png(data: bytes) -> bytes:
+def slim_png(data: bytes) -> bytes:
     """Without unknown chunks, idle texts, and the frames of an animation but the first."""
     kept, seen, at = [data[:8]], set[bytes](), 8
     for _ in range(MOST_PARTS):
@@ -227,13 +213,13 @@ def is_lossless_webp(data: bytes) -> bool:
 # --- BMP
 
 
-def _check_bmp(data: bytes) -> None:
-    """Raises for run lengths by the million."""
+def check_bmp(data: bytes) -> bytes:
+    """Itself.  Raises TooLarge, BrokenPicture for run lengths by the million."""
     if len(data) < 34 or int.from_bytes(data[14:18], "little") < 40:
-        return
+        return data
     width, height, _, _, packing = struct.unpack_from("<iiHHI", data, 18)
     if packing not in (1, 2):
-        return
+        return data
     pixels = abs(width) * abs(height)
     if pixels > MOST_RUN_LENGTH_PIXELS:
         raise TooLarge(
@@ -242,3 +228,13 @@ def _check_bmp(data: bytes) -> None:
         )
     if len(data) > MOST_TABLES + 4 * pixels:
         raise BrokenPicture("The picture is too long to be true.")
+    return data
+
+
+# --- TIFF
+
+
+def check_tiff(data: bytes) -> bytes:
+    """Itself.  Raises where the first picture's directory asks too much of a reader."""
+    check_first(data)
+    return data

@@ -22,7 +22,6 @@ from app.faces.guard import Guard
 from app.faces.parsing import FaceParser, load_parser, make_parser
 from app.faces.restore import Restorer
 from app.faces.upscale import Upscaler, make_upscaler
-from app.imaging.decode import quieten_readers
 from app.settings import Settings
 from app.threads import WatchedPool
 from model.checkpoints.lookup import Resolved, find_safe, resolve
@@ -91,7 +90,6 @@ def load(settings: Settings) -> Loaded:
 
     Raises ValueError (CheckpointError, WeightsError, DeviceError, EngineError).
     """
-    quieten_readers()
     devices = choose_devices(settings.device)
     resolved = resolve(settings.model, settings.weights_dir, settings.cache_dir)
     log.info("model %s from %s (licence: %s)", resolved.name, resolved.path, resolved.licence)

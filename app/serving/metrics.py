@@ -22,6 +22,7 @@ from prometheus_client import (
 from app.errors import ServiceError
 from app.faces.pipeline import FaceReport, Reason, Timings
 from app.faces.restore import Restorer
+from app.imaging.jail.decoder import Reason as Death
 from app.serving.admission import Admission
 from app.serving.line import Line
 from app.serving.outgoing import Answers
@@ -62,6 +63,12 @@ class Metrics:
             ("outcome",),
             registry=self.registry,
         )
+        self.decoder_deaths = Counter(
+            "gpen_decoder_deaths",
+            "Decoding processes that died, or were killed, of a photo",
+            ("reason",),
+            registry=self.registry,
+        )
         self.upload_seconds = self._histogram(
             "gpen_upload_seconds", "From a request's headers to the last byte of its body", _SECONDS
         )
@@ -100,6 +107,8 @@ class Metrics:
             self.faces.labels(outcome)
         for stage in STAGES:
             self.stage_seconds.labels(stage)
+        for reason in get_args(Death):
+            self.decoder_deaths.labels(reason)
 
     def _histogram(
         self, name: str, text: str, buckets: tuple[float, ...], labels: tuple[str, ...] = ()

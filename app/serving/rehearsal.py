@@ -15,7 +15,7 @@ from PIL import Image
 from app.cores import core_count
 from app.deadline import NEVER
 from app.faces.detect import FINE_PIXELS
-from app.faces.pipeline import Enhanced, find, finish
+from app.faces.pipeline import Decode, Enhanced, find, finish
 from app.options import EnhanceOptions
 from app.serving.admission import Cost
 from app.serving.load import Loaded
@@ -26,13 +26,13 @@ _SIDE = 1024  # pixels
 _PHOTOS_PER_CORE = 2
 
 
-def rehearse(loaded: Loaded, limits: Limits, threads: int) -> Cost:
+def rehearse(loaded: Loaded, limits: Limits, threads: int, decode: Decode) -> Cost:
     """Restore a sample photo several times at once, as requests do under load.
 
     The generator alone would promise too much: most of a request's time goes into decoding,
     detecting, pasting and encoding, which compete with it for the cores.  ``threads`` is how many
-    the generator may use; it runs in the caller's thread.  The first guess that results is
-    corrected with every request (:class:`app.serving.admission.Admission`).
+    the generator may use; it runs in the caller's thread.  ``decode`` is the service's.  The first
+    guess that results is corrected with every request (:class:`app.serving.admission.Admission`).
     """
     data, options = _sample(), EnhanceOptions()
     cores = core_count()
@@ -42,7 +42,9 @@ def rehearse(loaded: Loaded, limits: Limits, threads: int) -> Cost:
     with WatchedPool(cores, "gpen-rehearse") as finding, WatchedPool(cores, "gpen-rehearse") as end:
         start = time.perf_counter()
         reading = [
-            finding.submit_timed(find, data, options, limits, loaded.detector, restorer)
+            finding.submit_timed(
+                find, data, options, limits, loaded.detector, restorer, NEVER, decode
+            )
             for _ in range(count)
         ]
         restoring = detecting = others = 0.0

@@ -27,6 +27,7 @@ from app.serving.budget import (
     pixels_by_memory,
     upload_bytes_by_memory,
 )
+from app.serving.decoders import decoder_pool
 from app.serving.line import Line
 from app.serving.load import load
 from app.serving.metrics import Metrics
@@ -85,6 +86,9 @@ class Service:
         self._measuring, self._finding, self._finishing = (
             WatchedPool(cores, f"gpen-{name}") for name in ("measure", "find", "finish")
         )
+        self._decoders = decoder_pool(
+            settings, cores, lambda reason: metrics.decoder_deaths.labels(reason).inc()
+        )
         self._tasks: list[asyncio.Task[None]] = []
 
     @property
@@ -116,6 +120,7 @@ class Service:
             task.cancel()
         for pool in (self._measuring, self._finding, self._finishing):
             pool.shutdown(wait=False, cancel_futures=True)
+        await asyncio.to_thread(self._decoders.close)
 
     async def _watch(self) -> None:
         """Native code that hangs raises nothing: only time tells."""
@@ -131,6 +136,7 @@ class Service:
         watched: list[tuple[str, float, float]] = [
             ("reading a header", self._measuring.busy_seconds, limit),
             ("finding the faces of a photo", self._finding.busy_seconds, limit),
+            ("starting a decoder", self._decoders.failing_seconds, limit),
         ]
         # enlarging and parsing may take what is left of a deadline, and then end with their step
         longer = limit + self.settings.request_timeout_s
@@ -148,9 +154,15 @@ class Service:
     async def _load(self) -> None:
         start = time.perf_counter()
         try:
-            loaded = await in_daemon_thread(lambda: load(self.settings), LOADING)
+            loaded, _ = await asyncio.gather(
+                in_daemon_thread(lambda: load(self.settings), LOADING),
+                in_daemon_thread(self._decoders.start, LOADING),
+            )
             cost = await in_daemon_thread(
-                lambda: rehearse(loaded, self.settings.limits, worker_threads()), LOADING
+                lambda: rehearse(
+                    loaded, self.settings.limits, worker_threads(), self._decoders.decode
+                ),
+                LOADING,
             )
             self.admission.begin(cost)
             self._serve_with(run(loaded, self.settings, self.metrics, self._on_failure))
@@ -199,13 +211,22 @@ class Service:
         """
         running = self.serving()
         deadline, limits, loaded = visit.deadline, self.settings.limits, running.loaded
-        pixels = await _shielded(self._measuring.submit(measure_work, data, options, limits))
+        pixels = await _shielded(
+            self._measuring.submit(measure_work, data, options, limits, self._decoders.measure)
+        )
         self._check_fits(pixels)
         visit.join(pixels, options.upscale)
         turn = await self.line.turn(pixels)
         finding = asyncio.wrap_future(
             self._finding.submit_timed(
-                find, data, options, limits, loaded.detector, loaded.restorer, deadline
+                find,
+                data,
+                options,
+                limits,
+                loaded.detector,
+                loaded.restorer,
+                deadline,
+                self._decoders.decode,
             )
         )
         finding.add_done_callback(lambda _: turn.read())

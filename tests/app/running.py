@@ -18,6 +18,7 @@ from app.serving import service
 from app.serving.admission import Cost
 from app.serving.load import Loaded
 from app.settings import Settings
+from tests.decoders import decoders
 
 
 class Restorer:
@@ -40,6 +41,7 @@ def running(
 ) -> Iterator[tuple[TestClient, threading.Event]]:
     """The application with another ``load``, and an event: the process would have ended."""
     monkeypatch.setattr(service, "load", work)
+    monkeypatch.setattr(service, "decoder_pool", lambda *_: decoders)
     monkeypatch.setattr(service, "rehearse", lambda *_: Cost(0.05, 0.05))
     ended = threading.Event()
     app = create_app(Settings(model="gpen-starter-256", **settings), on_failure=ended.set)

@@ -10,20 +10,21 @@ import numpy as np
 from PIL import ExifTags, Image
 
 from app.errors import ServiceError, TooLarge
-from app.imaging.decode import decode, measure
+from app.imaging.decode import decode
 from app.imaging.encode import check_encodable, encode, output_format
 from app.imaging.photo import Photo
 from app.options import OutputFormat
+from tests.decoders import decoders
 
 LIMIT = 40_000_000
-FORMATS: tuple[OutputFormat, ...] = ("same", "png", "jpeg", "webp")
+FORMATS: tuple[OutputFormat, ...] = ("same", "png", "jpeg", "webp", "avif")
 STATUSES = {413, 415, 422}
 
 
 def status_of(data: bytes) -> tuple[int, Photo | None]:
     """Of an answer to this file: 200 and the photo, or the error's."""
-    promised, pixels = _tried(measure, data)
-    status, photo = _tried(decode, data)
+    promised, pixels = _tried(decoders.measure, data)
+    status, photo = _tried(decoders.decode, data)
     # the header alone may promise what the rest does not keep
     assert promised in (200, status), f"measured {promised}, decoded {status}"
     if photo is not None:

@@ -9,7 +9,9 @@ from PIL import ExifTags, Image
 
 from app.errors import BrokenPicture, TooLarge, UnsupportedPicture
 from app.imaging.decode import decode
+from app.imaging.formats import FORMATS
 from app.imaging.photo import Photo, eight_bits
+from tests.hostile.made import picture, srgb
 from tests.pictures import png_of
 
 LIMIT = 40_000_000
@@ -160,12 +162,57 @@ def test_one_pixel() -> None:
 
 @pytest.mark.parametrize(
     "data",
-    [b"hello, this is text", b"GIF89a" + bytes(40), b"%PDF-1.7\n", b"\0" * 100, b"<svg></svg>"],
-    ids=["text", "gif", "pdf", "zeros", "svg"],
+    [b"hello, this is text", b"%PDF-1.7\n", b"\0" * 100, b"<svg></svg>"],
+    ids=["text", "pdf", "zeros", "svg"],
 )
-def test_what_is_no_picture_is_unsupported(data: bytes) -> None:
-    with pytest.raises(UnsupportedPicture):
+def test_what_is_no_picture_is_unsupported_and_all_that_are_read_are_named(data: bytes) -> None:
+    with pytest.raises(UnsupportedPicture) as refused:
         decode(data, LIMIT)
+    for each in FORMATS:
+        assert each.label in str(refused.value)
+
+
+def test_colours_that_are_not_read_are_told_as_such() -> None:
+    eight_bits_each = struct.pack("<3H", 8, 8, 8)
+    lab = encoded(picture("LAB"), "TIFF").replace(eight_bits_each, struct.pack("<3H", 16, 16, 16))
+    with pytest.raises(UnsupportedPicture, match="CIELAB"):
+        decode(lab, LIMIT)
+
+
+def test_of_a_gif_the_first_frame_is_read() -> None:
+    frames = [Image.new("RGB", (8, 6), colour) for colour in ("red", "green", "blue")]
+    data = encoded(frames[0], "GIF", save_all=True, append_images=frames[1:])
+    photo = decode(data, LIMIT)
+    assert photo.file_format == "gif"
+    assert photo.alpha is None
+    np.testing.assert_array_equal(photo.pixels, np.asarray(frames[0]))
+
+
+def test_a_transparent_gif() -> None:
+    image = Image.new("P", (4, 4), 1)
+    image.putpalette([255, 0, 0, 0, 255, 0])
+    photo = decode(encoded(image, "GIF", transparency=1), LIMIT)
+    assert photo.alpha is not None
+    assert (photo.alpha == 0).all()
+
+
+@pytest.mark.parametrize("orientation", [1, 3, 6])
+def test_avif_is_read_with_all_that_it_has(orientation: int) -> None:
+    exif = Image.Exif()
+    exif[0x010F], exif[0x0112] = "A camera", orientation
+    image = gradient(48, 32).convert("RGBA")
+    image.putalpha(100)
+    options = {"quality": 100, "subsampling": "4:4:4", "exif": exif, "xmp": b"<x/>"}
+    photo = decode(encoded(image, "AVIF", icc_profile=srgb(), **options), LIMIT)
+    assert (photo.file_format, photo.icc_profile, photo.xmp) == ("avif", srgb(), b"<x/>")
+    turned = np.asarray(gradient(48, 32)).astype(int)
+    turned = {1: turned, 3: turned[::-1, ::-1], 6: np.rot90(turned, -1)}[orientation]
+    assert np.abs(photo.pixels - turned).mean() < 3
+    assert photo.alpha is not None
+    assert abs(int(photo.alpha[0, 0]) - 100) <= 1
+    kept = Image.Exif()
+    kept.load(photo.exif)
+    assert dict(kept) == {0x010F: "A camera"}
 
 
 def test_an_empty_file_is_broken() -> None:
@@ -173,7 +220,7 @@ def test_an_empty_file_is_broken() -> None:
         decode(b"", LIMIT)
 
 
-@pytest.mark.parametrize("file_format", ["JPEG", "PNG", "WEBP", "BMP", "TIFF"])
+@pytest.mark.parametrize("file_format", ["JPEG", "PNG", "WEBP", "AVIF", "GIF", "BMP", "TIFF"])
 @pytest.mark.parametrize("share", [0.02, 0.1, 0.5, 0.9])
 def test_truncated_pictures_are_broken(file_format: str, share: float) -> None:
     noise = np.random.default_rng(0).integers(0, 256, (64, 64, 3), dtype=np.uint8)

@@ -33,10 +33,18 @@ def decoded(data: bytes) -> Image.Image:
 
 @pytest.mark.parametrize(
     ("stored", "written"),
-    [("jpeg", "jpeg"), ("png", "png"), ("webp", "webp"), ("bmp", "png"), ("tiff", "png")],
+    [
+        ("jpeg", "jpeg"),
+        ("png", "png"),
+        ("webp", "webp"),
+        ("avif", "avif"),
+        ("gif", "png"),
+        ("bmp", "png"),
+        ("tiff", "png"),
+    ],
 )
 def test_same_keeps_the_formats_of_the_web(
-    stored: Literal["jpeg", "png", "webp", "bmp", "tiff"], written: str
+    stored: Literal["jpeg", "png", "webp", "avif", "gif", "bmp", "tiff"], written: str
 ) -> None:
     photo = replace(PHOTO, file_format=stored)
     assert output_format(photo, "same") == written
@@ -50,14 +58,14 @@ def test_png_is_lossless() -> None:
     np.testing.assert_array_equal(np.asarray(image), PHOTO.pixels)
 
 
-@pytest.mark.parametrize("file_format", ["jpeg", "webp"])
-def test_quality_decides_the_size(file_format: Literal["jpeg", "webp"]) -> None:
+@pytest.mark.parametrize("file_format", ["jpeg", "webp", "avif"])
+def test_quality_decides_the_size(file_format: Literal["jpeg", "webp", "avif"]) -> None:
     sizes = [len(encode(PHOTO, file_format, q, strip_metadata=True).data) for q in (10, 60, 100)]
     assert sizes[0] < sizes[1] < sizes[2]
 
 
-@pytest.mark.parametrize("file_format", ["jpeg", "png", "webp"])
-def test_metadata(file_format: Literal["jpeg", "png", "webp"]) -> None:
+@pytest.mark.parametrize("file_format", ["jpeg", "png", "webp", "avif"])
+def test_metadata(file_format: Literal["jpeg", "png", "webp", "avif"]) -> None:
     image = decoded(encode(PHOTO, file_format, 90, strip_metadata=False).data)
     assert image.getexif()[0x010F] == "A camera"
     assert image.info["icc_profile"] == b"a profile"

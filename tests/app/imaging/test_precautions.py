@@ -12,6 +12,7 @@ from PIL import ExifTags, Image, TiffImagePlugin
 from app.errors import BrokenPicture
 from app.imaging import precautions
 from app.imaging.decode import decode, quieten_readers
+from app.imaging.formats import format_of
 from tests.hostile import jpeg, png
 from tests.hostile.jpeg import of_many_scans
 from tests.hostile.made import directory, encoded, noise, picture
@@ -20,6 +21,12 @@ LIMIT = 40_000_000
 SIX = directory([(0x0112, 3, 1, b"\6\0\0\0")])
 XMP = b'<x tiff:Orientation="6"/>'
 WIDE = png.png(width=24, height=20)
+
+
+def prepared(data: bytes) -> bytes:
+    found = format_of(data)
+    assert found is not None
+    return found.prepare(data)
 
 
 def with_chunk(kind: bytes, data: bytes) -> bytes:
@@ -54,7 +61,7 @@ def test_an_orientation_is_found_wherever_it_is_told(data: bytes) -> None:
 def test_texts_are_not_read_and_cost_nothing() -> None:
     chunk = png.chunk(b"zTXt", b"a\0\0" + zlib.compress(noise(3_000_000)))
     data = png.png(chunk)
-    assert len(precautions.prepared(data)) == len(png.png())
+    assert len(precautions.slim_png(data)) == len(png.png())
     assert decode(data, LIMIT).width == 24
 
 
@@ -105,7 +112,7 @@ def test_the_pixels_are_those_of_the_whole_file() -> None:
     ):
         with (
             Image.open(BytesIO(data)) as whole,
-            Image.open(BytesIO(precautions.prepared(data))) as slim,
+            Image.open(BytesIO(prepared(data))) as slim,
         ):
             np.testing.assert_array_equal(np.asarray(slim.convert("RGBA")), whole.convert("RGBA"))
             assert slim.info.get("icc_profile") == whole.info.get("icc_profile")
@@ -142,6 +149,6 @@ def test_only_the_first_text_of_a_name_is_looked_at(
         ]
     )
     data = png.png()
-    prepared = precautions.prepared(data[:33] + chunks + data[33:])
+    prepared = precautions.slim_png(data[:33] + chunks + data[33:])
     assert len(looked) == 2
     assert prepared.count(b"iTXt") == prepared.count(b"iCCP") == sound

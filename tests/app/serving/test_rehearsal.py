@@ -9,6 +9,7 @@ import pytest
 
 from app.cores import core_count
 from app.faces.pipeline import Timings, find
+from app.imaging.decode import decode as decode_here
 from app.options import EnhanceOptions
 from app.serving import rehearsal
 from app.serving.admission import Cost
@@ -40,7 +41,7 @@ def rehearsed(
         monkeypatch.setattr(rehearsal, "find", taking(decode + detect, lambda *_: result))
         monkeypatch.setattr(rehearsal, "finish", taking(finish, lambda *_: None))
         restorer: Any = Restorer(loaded, taking(restore, lambda crops: crops))
-        return rehearse(replace(loaded, restorer=restorer), LIMITS, 1)
+        return rehearse(replace(loaded, restorer=restorer), LIMITS, 1, decode_here)
 
     return cost
 
@@ -61,6 +62,6 @@ def test_the_slowest_stage_counts_where_it_is_alone(rehearsed: Callable[..., Cos
 
 
 def test_the_real_stages_are_timed(loaded: Loaded) -> None:
-    cost = rehearse(loaded, LIMITS, 1)
+    cost = rehearse(loaded, LIMITS, 1, decode_here)
     assert min(cost.photo, cost.megapixel, cost.searched) > 0
     assert cost.of(12_000_000) < 12 * cost.of(1_000_000)

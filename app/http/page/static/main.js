@@ -9,7 +9,7 @@ import { Problem, health, restore } from "./request.js";
 import { watchSources } from "./source.js";
 import { bytes, keyWanted, maxUploadMb, words } from "./words.js";
 
-const EXTENSIONS = { "image/jpeg": "jpg", "image/png": "png", "image/webp": "webp" };
+const EXTENSIONS = { "image/jpeg": "jpg", "image/png": "png", "image/webp": "webp", "image/avif": "avif" };
 const HEALTH_EVERY_MS = 2000;
 
 const element = (id) => document.getElementById(id);
@@ -156,7 +156,7 @@ function describeCommand() {
 
 function outputExtension(name, format) {
   if (format) return EXTENSIONS[`image/${format}`];
-  const own = name.toLowerCase().match(/\.(jpe?g|webp)$/)?.[1];
+  const own = name.toLowerCase().match(/\.(jpe?g|webp|avif)$/)?.[1];
   return own?.replace("jpeg", "jpg") ?? "png"; // PNG is what the other kinds become
 }
 

@@ -7,8 +7,6 @@ import struct
 import numpy as np
 from numpy.typing import NDArray
 
-from app.errors import UnsupportedPicture
-
 _UNSPECIFIED = 2
 # ISO/IEC 23091-2: x and y of red, green and blue; those of old television look like sRGB's
 _PRIMARIES = {
@@ -17,10 +15,9 @@ _PRIMARIES = {
 }
 _LIKE_SRGB = {1, 5, 6, 7, _UNSPECIFIED}
 _SRGB = ((0.640, 0.330), (0.300, 0.600), (0.150, 0.060))
-_HIGH_RANGE = {16, 18}  # PQ, HLG
 _GAMMAS = {4: 2.2, 5: 2.8, 8: 1.0}
-# video's own curve is meant for screens like sRGB's, and shown as such
-_LIKE_SRGB_CURVE = {1, 6, 7, 13, 14, 15, _UNSPECIFIED}
+# video's own curve is meant for screens like sRGB's, and shown as such; 16 and 18 are PQ and HLG
+_LIKE_SRGB_CURVE = {1, 6, 7, 13, 14, 15, 16, 18, _UNSPECIFIED}
 _D65 = (0.3127, 0.3290)
 _D50 = np.array([0.9642, 1.0, 0.8249])
 _BRADFORD = np.array(
@@ -29,16 +26,11 @@ _BRADFORD = np.array(
 _SRGB_CURVE = (2.4, 1 / 1.055, 0.055 / 1.055, 1 / 12.92, 0.04045)
 
 
-def profile_of(nclx: bytes) -> bytes | None:
+def profile_of(primaries: int, transfer: int) -> bytes | None:
     """None for sRGB, and for what is taken for it: code points that say nothing, or nothing known.
 
-    Raises UnsupportedPicture for high dynamic range: shown plainly it would be grey and flat.
+    High dynamic range (PQ, HLG) is shown by sRGB's curve: somewhat flat, as by readers without it.
     """
-    if not nclx:
-        return None
-    primaries, transfer, _ = struct.unpack_from(">HHH", nclx)
-    if transfer in _HIGH_RANGE:
-        raise UnsupportedPicture("Pictures of high dynamic range (PQ, HLG) are not read.")
     gamma = _GAMMAS.get(transfer)
     if gamma is None and (transfer not in _LIKE_SRGB_CURVE or primaries not in _PRIMARIES):
         return None
