@@ -17,6 +17,7 @@ from tests.model.training_runs import rows
 SMALL = [
     *("train.img_size=64", "train.num_epochs=3", "train.warmup_epochs=1"),
     *("network={channel_multiplier: 1, narrow: 0.0625}", "data.workers=0", "train.keep_last=9"),
+    "data.holdout_count=0",
 ]
 
 
