@@ -1,4 +1,4 @@
-"""How many cores there are for this process."""
+"""How many cores this process may use."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ _CGROUP = Path("/sys/fs/cgroup/cpu.max")
 
 
 def core_count(cgroup: Path = _CGROUP) -> int:
-    """Those that it may run on, or what its container's quota allows if that is less; at least 1.
+    """The cores that the affinity mask and the container's quota allow; at least 1.
 
-    PyTorch sees no quota: ``OMP_NUM_THREADS`` tells it (:func:`app.cli.main`).
+    PyTorch does not know about quotas, so :func:`app.cli.main` sets ``OMP_NUM_THREADS``.
     """
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     return max(1, math.ceil(min(cores or 1, _quota(cgroup))))
 
 
 def _quota(cgroup: Path) -> float:
-    """Cores' worth of time that a control group may use."""
+    """The CPU time that a control group may use, in cores; infinite without a quota."""
     if not cgroup.is_file():
         return math.inf
     allowed, _, period = cgroup.read_text().partition(" ")

@@ -1,4 +1,4 @@
-"""What can go wrong with a request.  Each class owns its HTTP status (RFC 9457)."""
+"""The errors that a request can end with, each with its HTTP status and problem type (RFC 9457)."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import ClassVar
 
 
 class ServiceError(Exception):
-    """Base of all; the message is shown to the client, so it says nothing internal."""
+    """Base class.  The message is sent to the client, so it must not reveal anything internal."""
 
     status: ClassVar[int] = 500
     title: ClassVar[str] = "Internal error"
@@ -19,11 +19,12 @@ class ServiceError(Exception):
 
     @property
     def headers(self) -> dict[str, str]:
+        """Headers of the response beside those of every problem."""
         return {}
 
 
 class InvalidHead(ServiceError):
-    """A path or headers that no honest client sends."""
+    """A malformed path or malformed headers."""
 
     status = 400
     title = "Invalid request head"
@@ -31,13 +32,15 @@ class InvalidHead(ServiceError):
 
 
 class InvalidForm(ServiceError):
+    """A body that is not a valid multipart form."""
+
     status = 400
     title = "Not a multipart form"
     slug = "invalid-form"
 
 
 class OriginNotAllowed(ServiceError):
-    """A page asks whether it may call, and it may not."""
+    """A CORS preflight from an origin that is not allowed."""
 
     status = 400
     title = "Origin not allowed"
@@ -45,7 +48,7 @@ class OriginNotAllowed(ServiceError):
 
 
 class Unauthorized(ServiceError):
-    """Wrong or missing API key."""
+    """A wrong or missing API key."""
 
     status = 401
     title = "Unauthorized"
@@ -57,7 +60,7 @@ class Unauthorized(ServiceError):
 
 
 class TooLarge(ServiceError):
-    """Too many bytes, or too many pixels in or out."""
+    """Too many bytes, or too many pixels in the photo or in the result."""
 
     status = 413
     title = "Too large"
@@ -65,13 +68,15 @@ class TooLarge(ServiceError):
 
 
 class UnsupportedPicture(ServiceError):
+    """A file in a format that is not read."""
+
     status = 415
     title = "Not a picture this service reads"
     slug = "unsupported-picture"
 
 
 class InvalidRequest(ServiceError):
-    """No file, or an option out of range."""
+    """A form without a file, or an option out of range."""
 
     status = 422
     title = "Invalid request"
@@ -79,31 +84,37 @@ class InvalidRequest(ServiceError):
 
 
 class BrokenPicture(ServiceError):
+    """A file that cannot be decoded."""
+
     status = 422
     title = "Broken picture"
     slug = "broken-picture"
 
 
 class NotSquare(ServiceError):
+    """A picture that is not square, sent with ``aligned``."""
+
     status = 422
     title = "Aligned picture is not square"
     slug = "not-square"
 
 
 class NoFace(ServiceError):
+    """A photo without a face, sent with ``require_face``."""
+
     status = 422
     title = "No face found"
     slug = "no-face"
 
 
 MOST_RETRY_S = 120
-"""Seconds: who is to come back later than that had better be told by a person."""
+"""Maximum of Retry-After, in seconds; longer outages are for people to announce."""
 
 
 class Unavailable(ServiceError):
     """The same request may succeed later, or elsewhere.
 
-    ``retry_after`` is in seconds; the client is told a whole number from 1 to MOST_RETRY_S.
+    ``retry_after`` is in seconds; the header holds it rounded up, from 1 to MOST_RETRY_S.
     """
 
     status = 503
@@ -121,21 +132,21 @@ class Unavailable(ServiceError):
 
 
 class NotServing(Unavailable):
-    """Starting, stopping or failed."""
+    """The service is starting, stopping, or has failed."""
 
     title = "Not serving"
     slug = "not-serving"
 
 
 class Overloaded(Unavailable):
-    """More requests, or bytes of them, than can be taken in, or done in time."""
+    """More requests or bytes than can be accepted, or processed in time."""
 
     title = "Overloaded"
     slug = "overloaded"
 
 
 class QueueFull(Unavailable):
-    """More requests or faces than may wait, or than can be restored in time."""
+    """More requests or faces than may wait, or can be restored in time."""
 
     title = "Queue full"
     slug = "queue-full"
@@ -149,13 +160,15 @@ class MemoryFull(Unavailable):
 
 
 class DeadlineExceeded(ServiceError):
+    """The request was not finished before its deadline."""
+
     status = 504
     title = "Deadline exceeded"
     slug = "deadline-exceeded"
 
 
 class RestorationFailed(ServiceError):
-    """The network gave no picture for a face: a bug or a broken device; the log has the trace."""
+    """The network failed on a face: a bug or a broken device.  The log has the traceback."""
 
     title = "Restoration failed"
     slug = "restoration-failed"

@@ -1,20 +1,20 @@
-"""Text that comes from elsewhere, made safe to show: names of files, fields and models."""
+"""Escaping text from outside, such as names of files, fields and models, before it is shown."""
 
 from __future__ import annotations
 
 
 def printable(text: str) -> str:
-    r"""``text`` on one line, with everything that is no visible character escaped.
+    r"""Return ``text`` on one line, with all invisible characters escaped.
 
-    Control characters, line breaks, marks that change the direction of writing, and bytes that are
-    no text become escapes as Python has them (``\x1b``, ``\u202e``).  A name can then neither
-    control a terminal nor pretend to be a line of its own.  Letters of any language stay.
+    Control characters, line breaks, marks that change the writing direction, and undecodable bytes
+    become Python's escapes (``\x1b``, ``\u202e``), so that a name can neither control a terminal
+    nor imitate a separate line.  Letters of all languages are unchanged.
     """
     return "".join(c if c.isprintable() else _escaped(c) for c in text)
 
 
 def ascii_printable(text: str) -> str:
-    r"""Like :func:`printable`, with letters beyond ASCII escaped, too: for headers of HTTP."""
+    r"""Like :func:`printable`, but also escapes all non-ASCII characters, for HTTP headers."""
     return "".join(c if c.isascii() and c.isprintable() else _escaped(c) for c in text)
 
 

@@ -1,4 +1,4 @@
-"""Threads whose work can be watched: native code that hangs raises nothing, only time tells."""
+"""Thread pools that measure how long their work takes, since hung native code raises no error."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class Timed(Generic[T]):
-    """A result, and when its work began and ended, on :func:`time.perf_counter`'s clock."""
+    """A result, and when its computation began and ended (:func:`time.perf_counter`, seconds)."""
 
     result: T
     began: float
@@ -29,9 +29,9 @@ class Timed(Generic[T]):
 
 
 class WatchedPool(ThreadPoolExecutor):
-    """A pool of threads that knows for how long each of them has been at its piece of work.
+    """A thread pool that knows how long each thread has been working on its current call.
 
-    ``torch_threads`` is how many threads PyTorch may use inside each of these.
+    ``torch_threads`` is how many threads PyTorch may use in each thread of the pool.
     """
 
     def __init__(self, workers: int, name: str, torch_threads: int = 1) -> None:
@@ -39,21 +39,21 @@ class WatchedPool(ThreadPoolExecutor):
             workers, name, initializer=torch.set_num_threads, initargs=(torch_threads,)
         )
         self.name = name
-        self._running: dict[int, float] = {}  # thread -> when its work began
+        self._running: dict[int, float] = {}  # thread id -> time.monotonic() when its call began
 
     def submit(self, fn: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> Future[T]:
-        context = copy_context()  # what is logged in there belongs to the same request
+        context = copy_context()  # carries the request id into log records
         return super().submit(self._watched, partial(context.run, fn, *args, **kwargs))
 
     def submit_timed(
         self, fn: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs
     ) -> Future[Timed[T]]:
-        """Like ``submit``; the future's result says when the work began and ended."""
+        """Like ``submit``, but the future's result also says when the call began and ended."""
         return self.submit(_timed, partial(fn, *args, **kwargs))
 
     @property
     def busy_seconds(self) -> float:
-        """How long the longest piece of work has been running; 0 when nothing runs."""
+        """How long the longest current call has been running, in seconds; 0 if none is."""
         since = min(self._running.copy().values(), default=None)
         return 0.0 if since is None else time.monotonic() - since
 
@@ -73,10 +73,13 @@ def _timed(work: Callable[[], T]) -> Timed[T]:
 
 
 def in_daemon_thread(work: Callable[[], T], name: str) -> asyncio.Future[T]:
-    """Run in a thread of this name that does not keep the process alive, however long it takes."""
+    """Run ``work`` in a daemon thread of this name, which does not keep the process alive.
+
+    Returns a future of the running event loop, with the result of ``work`` or its exception.
+    """
     loop = asyncio.get_running_loop()
     future: asyncio.Future[T] = loop.create_future()
-    threads = torch.get_num_threads()  # a new thread begins with what any other has set last
+    threads = torch.get_num_threads()  # a new thread starts with the value set last in any thread
 
     def settle(set_outcome: Callable[[], None]) -> None:
         if not future.done():
@@ -86,11 +89,11 @@ def in_daemon_thread(work: Callable[[], T], name: str) -> asyncio.Future[T]:
         torch.set_num_threads(threads)
         try:
             result = work()
-        except Exception as error:  # noqa: BLE001  (it is the future's)
+        except Exception as error:  # noqa: BLE001  (the future raises it)
             outcome: Callable[[], None] = partial(future.set_exception, error)
         else:
             outcome = partial(future.set_result, result)
-        with suppress(RuntimeError):  # the loop is closed: nobody waits any more
+        with suppress(RuntimeError):  # the loop is closed, so nobody waits for the result
             loop.call_soon_threadsafe(settle, outcome)
 
     threading.Thread(target=run, name=name, daemon=True).start()

@@ -1,8 +1,8 @@
-"""``python -m model.degrade``: pairs of low- and high-quality faces, as pictures.
+"""``python -m model.degrade``: write pairs of low- and high-quality faces.
 
-Writes ``OUTPUT/lq/NAME.png`` and ``OUTPUT/hq/NAME.png`` for every square picture of a folder; face
-i of the sorted folder is degraded with the seed (SEED, i).  What cannot be read is left out, and
-listed at the end.  Trained on with ``python -m model.train --data OUTPUT``.
+For every square picture of a folder, this writes ``OUTPUT/lq/NAME.png`` and ``OUTPUT/hq/NAME.png``.
+Face i of the sorted folder is degraded with the seed (SEED, i).  Pictures that cannot be used are
+skipped, and listed at the end.  ``python -m model.train --data OUTPUT`` trains on the pairs.
 """
 
 from __future__ import annotations
@@ -25,9 +25,10 @@ from model.data.pictures import HIGH, LOW, find_faces, read_face
 def make_pairs(
     source: Path, output: Path, recipe: Recipe, seed: int, size: int | None = None
 ) -> list[str]:
-    """Write the pairs of ``source``; returns why some pictures were left out.
+    """Write the pairs of ``source``; returns a reason for each picture that was skipped.
 
-    Raises OSError or ValueError for folders that cannot be used, and if no pair was written.
+    ``size`` is the pictures' side in pixels, by default their own.  Raises OSError or ValueError if
+    a folder cannot be used, and ValueError if no pair was written.
     """
     if not source.is_dir():
         raise FileNotFoundError(f"{source} is not a folder")
@@ -45,24 +46,24 @@ def make_pairs(
         _write(output / LOW / name, to_8_bit(low))
         _write(output / HIGH / name, high)
     if len(skipped) == len(targets):
-        raise ValueError(f"none of {len(skipped)} pictures can be used, such as: {skipped[0]}")
+        raise ValueError(f"none of {len(skipped)} pictures can be used, for example: {skipped[0]}")
     return skipped
 
 
 def _targets(source: Path, output: Path) -> dict[Path, Path]:
-    """The pictures of ``source``, and under which name their halves are written."""
-    from_, to = source.resolve(), output.resolve()
-    if to.is_relative_to(from_) or any(from_.is_relative_to(to / half) for half in (LOW, HIGH)):
-        raise ValueError(f"pairs in {output} would get among the faces of {source}")
-    targets: dict[Path, Path] = {}
-    names: dict[Path, Path] = {}
+    """The pictures of ``source``, and the relative path that each pair is written under."""
+    faces, pairs = source.resolve(), output.resolve()
+    if pairs.is_relative_to(faces) or any(
+        faces.is_relative_to(pairs / half) for half in (LOW, HIGH)
+    ):
+        raise ValueError(f"pairs in {output} would be mixed with the faces of {source}")
+    sources: dict[Path, Path] = {}
     for path in find_faces(source):
         name = path.relative_to(source).with_suffix(".png")
-        if name in names:
-            raise ValueError(f"{path} and {names[name]} would both be written as {name}")
-        names[name] = path
-        targets[path] = name
-    return targets
+        if name in sources:
+            raise ValueError(f"{path} and {sources[name]} would both be written as {name}")
+        sources[name] = path
+    return {path: name for name, path in sources.items()}
 
 
 def _write(path: Path, image: NDArray[np.uint8]) -> None:
@@ -74,7 +75,7 @@ def _write(path: Path, image: NDArray[np.uint8]) -> None:
 
 def _at_least(lowest: int, text: str) -> int:
     if not text.isdecimal() or int(text) < lowest:
-        raise argparse.ArgumentTypeError(f"{text!r} is no whole number from {lowest} on")
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number of at least {lowest}")
     return int(text)
 
 
@@ -85,7 +86,9 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--recipe", choices=RECIPES, default="gpen")
     parser.add_argument("--seed", type=partial(_at_least, 0), default=0)
     parser.add_argument(
-        "--size", type=partial(_at_least, 1), help="of the pictures (default: their own)"
+        "--size",
+        type=partial(_at_least, 1),
+        help="side of the pictures in pixels (default: their own)",
     )
     options = parser.parse_args(arguments)
     try:
@@ -95,7 +98,7 @@ def main(arguments: list[str] | None = None) -> None:
     except (ValueError, OSError) as error:
         sys.exit(f"error: {error}")
     if skipped:
-        print(f"left out {len(skipped)}:", *skipped, sep="\n", file=sys.stderr)
+        print(f"skipped {len(skipped)} pictures:", *skipped, sep="\n", file=sys.stderr)
 
 
 if __name__ == "__main__":

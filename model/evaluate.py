@@ -1,18 +1,18 @@
-"""``python -m model.evaluate``: scores of a generator on a folder of aligned faces.
+"""``python -m model.evaluate``: score a generator on a folder of aligned faces.
 
-The evaluation is one, whatever the network's size.  Faces are resized (area) to 256 px, in 8-bit
-RGB; face i of the sorted folder is degraded by the gpen recipe with seed i, unless degraded faces
-are given; what a network of another size makes of it is resized to 256 px; scores are means over
-faces, of sharpness the median.  Where faces lie in several folders under --hq, each folder has a
-table of its own beside that of all.
+The evaluation is the same for networks of all sizes.  Faces are resized (area) to 256 px in 8-bit
+RGB.  Face i of the sorted folder is degraded by the gpen recipe with seed i, unless degraded faces
+are given.  The result of a network of another size is resized to 256 px.  Scores are means over
+faces; sharpness is the median.  If the faces are in several folders under --hq, each folder gets a
+table beside the table of all faces.
 
-Whether it is still the same person is measured by dlib's face recognition, where the extra
-[evaluate] is installed.  ``perceptual`` is the distance of features of EfficientNet-lite1, on which
-nothing is trained.  LPIPS, identity and FID are measured where their networks' weights are given.
+dlib's face recognition measures whether the person is the same, if the extra [evaluate] is
+installed.  ``perceptual`` is the distance between features of EfficientNet-lite1, which is not used
+for training.  LPIPS, identity and FID are measured if the weights of their networks are given.
 
-NIQE, and whether the detector finds the face, are measured of the originals, too: without those to
-compare with they say little.  A face that is not found counts as 1 in ``landmarks``; originals in
-which none is found are left out of it.
+NIQE, and whether the detector finds the face, are measured on the originals as well, because they
+say little without that comparison.  In ``landmarks``, a restored face that is not found counts as
+1, and originals in which no face is found are left out.
 """
 
 from __future__ import annotations
@@ -56,21 +56,25 @@ _BATCH_SIZE = 8
 
 
 class Pair(NamedTuple):
+    """A degraded face and its original."""
+
     name: str
     low: Tensor
-    """This and the next (3, R, R) in [-1, 1]."""
+    """(3, R, R) in [-1, 1]."""
     high: Tensor
+    """(3, R, R) in [-1, 1]."""
 
 
 @dataclass(frozen=True)
 class Measures:
-    """What is measured beside PSNR, SSIM and sharpness."""
+    """The measures beside PSNR, SSIM and sharpness."""
 
     distances: dict[str, Distance] = field(default_factory=dict)
+    """Comparisons with the original, by their names in Scores."""
     fid: dict[str, Fid] = field(default_factory=dict)
-    """Of degraded and of restored faces."""
+    """FID of ``degraded`` and ``restored`` faces."""
     alone: dict[str, Measure] = field(default_factory=dict)
-    """Of each picture by itself."""
+    """Measures of single pictures, by their names in Appearance."""
 
 
 def load_measures(
@@ -79,7 +83,7 @@ def load_measures(
     fid_weights: Path | None,
     device: torch.device,
 ) -> Measures:
-    """NIQE and landmarks, and what weights are given or packages installed for.
+    """NIQE, landmarks, and the measures whose weights are given or whose packages are installed.
 
     Raises WeightsError.
     """
@@ -99,7 +103,7 @@ def _perceptual(device: torch.device) -> dict[str, Distance]:
     try:
         return {"perceptual": FeatureDistance(load_features("lite1")).to(device)}
     except ModuleNotFoundError:
-        return {}  # the table says so
+        return {}  # the table names what was not measured
 
 
 @torch.inference_mode()
@@ -109,7 +113,7 @@ def restore_all(
     batch_size: int,
     device: torch.device | None = None,
 ) -> Tensor:
-    """Restore (N, 3, R, R) in [-1, 1], a batch at a time; same shape and device, clamped."""
+    """Restore (N, 3, R, R) in [-1, 1] in batches; returns the same shape and device, clamped."""
     restored = [
         generate(chunk.to(device).contiguous(memory_format=torch.channels_last)).clamp(-1, 1)
         for chunk in torch.split(low, batch_size)
@@ -118,7 +122,7 @@ def restore_all(
 
 
 def resize(x: Tensor, size: int) -> Tensor:
-    """(N, 3, R, R) in [-1, 1] -> (N, 3, size, size): area when smaller, bicubic when larger."""
+    """(N, 3, R, R) in [-1, 1] -> (N, 3, size, size), by area if smaller and bicubic if larger."""
     if x.shape[-1] == size:
         return x
     if x.shape[-1] > size:
@@ -127,7 +131,10 @@ def resize(x: Tensor, size: int) -> Tensor:
 
 
 def degraded_pairs(folder: Path, paths: Iterable[Path], margin: float = 0.0) -> Iterator[Pair]:
-    """Faces degraded on the fly; those that cannot be used are logged and left out, uncounted."""
+    """Faces and their degraded versions, made with the seeds 0, 1, ....
+
+    Faces that cannot be used are logged and skipped, and do not use up a seed.
+    """
     index = 0
     for path in paths:
         try:
@@ -142,9 +149,9 @@ def degraded_pairs(folder: Path, paths: Iterable[Path], margin: float = 0.0) -> 
 def given_pairs(
     low_folder: Path, folder: Path, paths: list[Path], margin: float = 0.0
 ) -> Iterator[Pair]:
-    """Faces of ``folder`` and their degraded halves: the same paths, suffixes aside.
+    """Faces of ``folder`` and their degraded versions, which may differ in their suffixes.
 
-    Raises FileNotFoundError where one has no counterpart, ValueError where one cannot be used.
+    Raises FileNotFoundError if a face has no counterpart, and ValueError if one cannot be used.
     """
     low_paths = {
         path.relative_to(low_folder).with_suffix(""): path for path in find_faces(low_folder)
@@ -165,7 +172,10 @@ def evaluate(
     device: torch.device,
     total: int | None = None,
 ) -> Evaluation:
-    """Scores of degraded and restored faces.  Raises OSError or ValueError, as ``pairs`` does."""
+    """Score degraded, restored and original faces; ``total`` is for the progress bar.
+
+    Raises OSError and ValueError, also from ``pairs``.
+    """
     generator, _ = load_generator(weights)
     generator.to(device)
     evaluation = Evaluation()
@@ -196,34 +206,38 @@ def evaluate(
 def _margin(text: str) -> float:
     margin = float(text)
     if not 0 <= margin < 1:
-        raise argparse.ArgumentTypeError(f"{text} is not from 0 to less than 1")
+        raise argparse.ArgumentTypeError(f"{text} is not at least 0 and less than 1")
     return margin
 
 
 def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(prog="python -m model.evaluate", description=__doc__)
-    parser.add_argument("--weights", type=Path, required=True)
+    parser.add_argument("--weights", type=Path, required=True, help="weights of the generator")
     parser.add_argument("--hq", type=Path, required=True, help="folder of aligned faces")
     parser.add_argument(
-        "--lq", type=Path, help="folder of their degraded halves, under the same names"
+        "--lq", type=Path, help="folder of their degraded versions, under the same names"
     )
     parser.add_argument(
         "--margin",
         type=_margin,
         default=0.0,
         metavar="SHARE",
-        help="of picture around the crop on each side, in crop widths, which is left out",
+        help="width of the margin around the crop that is cut off, in crop widths (default: 0)",
     )
-    parser.add_argument("--holdout", type=Path, help="list of the faces in --hq to look at")
-    parser.add_argument("--json", type=Path, help="write the scores here too")
-    parser.add_argument("--csv", type=Path, help="write the scores of every face")
     parser.add_argument(
-        "--grid", type=Path, help="write a picture of the first faces: LQ | restored | HQ"
+        "--holdout", type=Path, help="file that lists the faces of --hq to evaluate"
+    )
+    parser.add_argument("--json", type=Path, help="write the scores to this file, too")
+    parser.add_argument("--csv", type=Path, help="write the scores of every face to this file")
+    parser.add_argument(
+        "--grid",
+        type=Path,
+        help="write a picture of the first faces to this file: LQ | restored | HQ",
     )
     parser.add_argument("--lpips-weights", type=Path, help="torchvision's vgg16-397923af.pth")
     parser.add_argument("--identity-weights", type=Path, help="GPEN's model_ir_se50.pth")
     parser.add_argument("--fid-weights", type=Path, help="torch-fidelity's Inception weights")
-    parser.add_argument("--device", help="cpu, cuda, cuda:N (default: a GPU where there is one)")
+    parser.add_argument("--device", help="cpu, cuda, cuda:N (default: a GPU if there is one)")
     options = parser.parse_args(arguments)
     logging.basicConfig(level=logging.WARNING, format="%(message)s")
     try:

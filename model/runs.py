@@ -1,7 +1,7 @@
-"""``python -m model.runs DIR [DIR...]``: runs side by side, what was set and what came of it.
+"""``python -m model.runs DIR [DIR...]``: compare the settings and results of training runs.
 
-Of GAN training nobody can tell which setting did it, if two were changed: change one at a time, log
-every run, and compare.
+If two settings of a GAN's training change, nobody can tell which one made the difference.  Change
+one at a time, log every run, and compare.
 """
 
 from __future__ import annotations
@@ -29,29 +29,29 @@ from model.training.schedule import Stage
 
 @dataclass(frozen=True)
 class Run:
-    """What became of a run."""
+    """The settings and results of a run."""
 
     name: str
     settings: dict[str, str]
-    """Every one, as ``section.key``."""
+    """All settings, by ``section.key``."""
     state: str
-    """Why it ended; or ``running``, which it may also have been when it was killed."""
+    """Why it ended, or ``running``, which also stands for a run that was killed."""
     steps: int
     seconds: float
-    """Spent on steps, validation aside."""
+    """Time spent on steps, without validation."""
     degraded_psnr: float | None
     best_psnr: float | None
-    """Of the stage reached, as ``best.pt``."""
+    """The best of the last stage reached, which is the PSNR of ``best.pt``."""
     best_ssim: float | None
-    """At the same validation as ``best_psnr``, as the next two."""
+    """From the same validation as ``best_psnr``, like the next two."""
     best_sharpness: float | None
     best_step: int | None
     troubles: dict[str, int]
-    """Health rules that have spoken, and how often."""
+    """How often each health rule has warned."""
 
 
 def read_run(path: Path) -> Run:
-    """Read a run's folder, of a run that goes on too.  Raises OSError or ValueError."""
+    """Read the folder of a run, which may still be running.  Raises OSError or ValueError."""
     folder = RunFolder(path)
     settings = flatten(load_config(folder.config, []))
     rows = read_records(folder.metrics)
@@ -60,11 +60,11 @@ def read_run(path: Path) -> Run:
     joint = [row for row in validated if row.stage is Stage.JOINT]
     best = max(joint or validated, key=lambda row: row.psnr, default=None)
     starts = [row for row in rows if isinstance(row, StartRecord)]
-    ended = bool(rows) and isinstance(rows[-1], EndRecord)
+    last = rows[-1] if rows else None
     return Run(
         name=str(path),
         settings=settings,
-        state=rows[-1].reason if ended and isinstance(rows[-1], EndRecord) else "running",
+        state=last.reason if isinstance(last, EndRecord) else "running",
         steps=max((row.step for row in rows), default=0),
         seconds=sum(row.steps * row.seconds_per_step for row in trained),
         degraded_psnr=starts[-1].degraded_psnr if starts else None,
@@ -77,13 +77,13 @@ def read_run(path: Path) -> Run:
 
 
 def differing(runs: list[Run]) -> list[str]:
-    """Settings that are not the same in all runs, sorted."""
+    """The names of the settings that differ between runs, sorted."""
     keys = sorted({key for run in runs for key in run.settings})
     return [key for key in keys if len({run.settings.get(key, "-") for run in runs}) > 1]
 
 
 def table(runs: list[Run]) -> str:
-    """A column per run: settings that differ, then results."""
+    """A table with a column per run: the settings that differ, then the results."""
     settings = differing(runs)
     rows = [["", *(run.name for run in runs)]]
     rows += [[key, *(run.settings.get(key, "-") for run in runs)] for key in settings]
@@ -114,8 +114,10 @@ def _number(value: float | None, form: str) -> str:
 
 def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(prog="python -m model.runs", description=__doc__)
-    parser.add_argument("runs", type=Path, nargs="+", metavar="DIR", help="what --output was")
-    parser.add_argument("--json", type=Path, help="write all of it here")
+    parser.add_argument(
+        "runs", type=Path, nargs="+", metavar="DIR", help="the run's --output folder"
+    )
+    parser.add_argument("--json", type=Path, help="write all settings and results to this file")
     options = parser.parse_args(arguments)
     try:
         runs = [read_run(path) for path in options.runs]

@@ -1,4 +1,4 @@
-"""``gpen crop``: photos -> aligned faces to train on, found and cut out as the service does it."""
+"""``gpen crop``: cut aligned faces out of photos for training, the way the service does."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from app.log import configure_logging
 from app.settings import Settings
 
 _OVERHANG = 0.02
-"""How much of a margin may lie beyond the photo, as a share of the written width."""
+"""How far a margin may reach beyond the photo, as a share of the written width."""
 _SETTINGS = ("weights_dir", "cache_dir", "device", "max_pixels", "detection_threshold", "log_level")
 
 
@@ -32,30 +32,30 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         type=float,
         default=1.0,
         metavar="FACTOR",
-        help="leave out faces that would have to be enlarged by more: blurred ones teach to blur "
-        "(default: 1)",
+        help="leave out faces that would have to be enlarged by more, because networks learn blur "
+        "from blurred faces (default: 1)",
     )
     parser.add_argument(
         "--margin",
         type=float,
         default=0.0,
         metavar="SHARE",
-        help="keep this much of the photo on each side of the face, as a share of its width, so "
-        "that training can turn and shift it (data.margin); faces too near the photo's border for "
-        "it are left out (default: 0)",
+        help="keep this much of the photo on each side of the face, as a share of its width, "
+        "so that training can rotate and shift it (data.margin); faces too near the photo's border "
+        "are left out (default: 0)",
     )
     add_settings(parser, _SETTINGS)
     parser.set_defaults(run=run)
 
 
 def run(options: argparse.Namespace) -> int:
-    """0 when every photo and folder was read; 1, with a line for each that was not, otherwise."""
+    """Return 0 if every photo and folder was read, else 1, with a line for each that was not."""
     settings = settings_from(options)
     configure_logging(settings.log_level if "log_level" in settings.model_fields_set else "warning")
     if options.size < 16 or options.enlarge <= 0:
-        return fail("--size is at least 16, and --enlarge more than 0")
+        return fail("--size must be at least 16, and --enlarge more than 0")
     if not 0 <= options.margin < 1:
-        return fail("--margin is at least 0, and less than 1")
+        return fail("--margin must be at least 0 and less than 1")
     try:
         photos, unread = find_photos(options.input)
     except OSError as error:
@@ -70,20 +70,20 @@ def run(options: argparse.Namespace) -> int:
     faces = _Faces(settings, options.size, options.enlarge, options.margin)
     names = stems(photos)
 
-    def crop(photo: Path) -> str:
+    def crop_faces(photo: Path) -> str:
         target = (options.output / photo.relative_to(root)).with_name(names[photo])
         return f"{photo}: {faces.write(photo, target)}"
 
     try:
         with faces.decoders:
-            failed = for_each(photos, lambda photo: photo, crop)
+            failed = for_each(photos, crop_faces)
     except DecodersError as error:
         return fail(str(error))
     return 1 if failed or unread else 0
 
 
 class _Faces:
-    """The loaded detector, and what is asked of a face."""
+    """The loaded detector, and the options that decide which faces are written."""
 
     def __init__(self, settings: Settings, size: int, enlarge: float, margin: float) -> None:
         from app.serving.decoders import decoder_pool  # noqa: PLC0415  (PyTorch takes seconds)
@@ -100,40 +100,40 @@ class _Faces:
         self.template = landmark_template("gpen", size) + border
 
     def write(self, photo: Path, target: Path) -> str:
-        """Write ``target``'s name with _0.png, _1.png, ... for each face; returns how many.
+        """Write a photo's faces as ``target``_0.png, ``target``_1.png, ...; returns a summary.
 
-        Nothing that is there is written over: where that is another picture, the name gets a number
-        more.  Raises ServiceError, OSError.
+        Existing files are never overwritten: if one is a different picture, a number is appended to
+        the name.  Raises ServiceError, OSError.
         """
         from app.faces.align import align  # noqa: PLC0415
         from app.faces.detect import detect  # noqa: PLC0415
         from app.imaging.colour import colours_of  # noqa: PLC0415
 
         origin = Origin.of(photo)
-        whole = self.decoders.decode(photo.read_bytes(), self.settings.max_pixels)
-        pixels = colours_of(whole).shown(whole.pixels)
-        (found,) = detect(
+        decoded = self.decoders.decode(photo.read_bytes(), self.settings.max_pixels)
+        pixels = colours_of(decoded).shown(decoded.pixels)
+        (faces,) = detect(
             self.detector,
             [pixels],
             threshold=self.settings.detection_threshold,
             min_face=self.settings.min_face,
         )
-        aligned = [align(pixels, face.landmarks, self.template, self.width) for face in found]
+        aligned = [align(pixels, face.landmarks, self.template, self.width) for face in faces]
         large = [face for face in aligned if face.scale <= self.enlarge]
         height, width = pixels.shape[:2]
-        whole_ones = [face for face in large if face.overhang(width, height) <= self.overhang]
-        for number, face in enumerate(whole_ones):
+        complete = [face for face in large if face.overhang(width, height) <= self.overhang]
+        for number, face in enumerate(complete):
             encoded, png = cv2.imencode(".png", face.crop[..., ::-1])
             assert encoded
             _write_face(target.with_name(f"{target.name}_{number}"), png.tobytes(), origin)
-        cut = len(large) - len(whole_ones)
-        return f"{len(whole_ones)} faces" + (f", {cut} too near the border" if cut else "")
+        cut_off = len(large) - len(complete)
+        return f"{len(complete)} faces" + (f", {cut_off} too near the border" if cut_off else "")
 
 
 def _write_face(target: Path, png: bytes, origin: Origin) -> None:
-    """Write where nothing is yet, unless the same face is there from before.  Raises OSError."""
-    for more in itertools.count(1):
-        path = target.with_name(f"{target.name}{f'-{more}' if more > 1 else ''}.png")
+    """Write under the first free name, unless the same face was written before.  Raises OSError."""
+    for number in itertools.count(1):
+        path = target.with_name(f"{target.name}{f'-{number}' if number > 1 else ''}.png")
         if write_new(path, png, origin):
             return
         if path.is_file() and not path.is_symlink() and path.read_bytes() == png:

@@ -1,4 +1,4 @@
-"""``gpen enhance``: photos on disk, through the same pipeline as the service."""
+"""``gpen enhance``: restore photos on disk with the service's pipeline."""
 
 from __future__ import annotations
 
@@ -64,125 +64,132 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     group.add_argument(
         "--resume",
         action="store_true",
-        help="leave out photos whose result is there already, and was made from them as they are",
+        help="skip photos whose result exists and was made from the photo as it is now",
     )
     group.add_argument(
         "--failures",
         type=Path,
         metavar="FILE",
-        help="where to list photos that failed, as lines of JSON (default: failures.jsonl in the "
-        "output folder)",
+        help="list failed photos in this file, one JSON object per line "
+        "(default: failures.jsonl in the output folder)",
     )
     group.add_argument(
         "--ray",
         nargs="?",
         const="",
         metavar="ADDRESS",
-        help="work on a Ray cluster: this address, or the one that this machine is part of, or "
-        "else this machine alone",
+        help="work on the Ray cluster at this address; without one, on the cluster of this "
+        "machine, or on this machine alone",
     )
     group.add_argument(
         "--ray-workers",
         type=int,
         metavar="N",
-        help="processes that load the models (default: one a GPU, else one for each 4 cores)",
+        help="processes that load the models (default: one per GPU, else one per 4 cores)",
     )
     add_settings(parser, _SETTINGS)
     parser.set_defaults(run=run)
 
 
 def run(options: argparse.Namespace) -> int:
-    """0 when every photo was written; 1, with a line for each that was not, otherwise."""
+    """Return 0 if every photo was written, else 1, with a line for each failure."""
     settings = settings_from(options)
     configure_logging(settings.log_level if "log_level" in settings.model_fields_set else "warning")
     try:
-        chosen: dict[str, Any] = {
-            name: getattr(options, name) for name in EnhanceOptions.model_fields
-        }
-        wanted = EnhanceOptions.model_validate(chosen)
+        enhance_options = EnhanceOptions.model_validate(
+            {name: getattr(options, name) for name in EnhanceOptions.model_fields}
+        )
     except ValidationError as error:
         return fail(one_line(error))
     if options.ray_workers is not None and options.ray_workers < 1:
-        return fail("--ray-workers is at least 1")
+        return fail("--ray-workers must be at least 1")
     try:
         if options.input.is_dir():
-            return _enhance_folder(options, settings, wanted)
+            return _enhance_folder(options, settings, enhance_options)
         if options.ray is not None:
             return fail("--ray is for folders")
-        return _enhance_photo(options, settings, wanted)
+        return _enhance_photo(options, settings, enhance_options)
     except NotServing:
-        return fail("the device failed; --resume goes on")
+        return fail("the device failed; run again with --resume to continue")
     except OSError as error:
         return fail(f"{error.filename or 'output'}: {(error.strerror or str(error)).lower()}")
     except (ValueError, ClusterError) as error:
         return fail(str(error))
 
 
-def _enhance_photo(options: argparse.Namespace, settings: Settings, wanted: EnhanceOptions) -> int:
+def _enhance_photo(
+    options: argparse.Namespace, settings: Settings, enhance_options: EnhanceOptions
+) -> int:
     source = options.input
-    source.stat()  # a name that is not there is told before PyTorch is loaded
-    target = _target(source, options.output, wanted.format)
+    source.stat()  # a missing photo is reported before PyTorch is loaded, which takes seconds
+    target = _target(source, options.output, enhance_options.format)
     if options.resume and target.exists() and is_made_from(target, source):
-        print(printable(f"{target}: there already"))
+        print(printable(f"{target}: exists already"))
         return 0
 
     from app.bulk.machine import enhance_alone  # noqa: PLC0415  (PyTorch takes seconds)
     from app.serving.load import load  # noqa: PLC0415
 
     job = Job(0, source, target, done=False)
-    return 0 if _told(enhance_alone(job, load(settings), settings, wanted)) else 1
+    return 0 if _report(enhance_alone(job, load(settings), settings, enhance_options)) else 1
 
 
-def _target(source: Path, output: Path, wanted: OutputFormat) -> Path:
-    """Where one photo is written; a name that is given is kept where its format can be written."""
+def _target(source: Path, output: Path, output_format: OutputFormat) -> Path:
+    """The file that one photo is written to.
+
+    A suffix is replaced if it names a format that can be read but not written.
+    """
     if output.is_dir():
-        return named(output / source.name, wanted)
-    unwritten = output.suffix.lower() in SUFFIXES - FORMATS.keys()
-    return named(output, wanted) if unwritten else output
+        return named(output / source.name, output_format)
+    read_only = output.suffix.lower() in SUFFIXES - FORMATS.keys()
+    return named(output, output_format) if read_only else output
 
 
-def _enhance_folder(options: argparse.Namespace, settings: Settings, wanted: EnhanceOptions) -> int:
+def _enhance_folder(
+    options: argparse.Namespace, settings: Settings, enhance_options: EnhanceOptions
+) -> int:
     source, target = options.input, options.output
     if target.exists() and not target.is_dir():
         return fail(f"{target} is not a folder")
     if options.resume and target.resolve() == source.resolve():
-        return fail("--resume needs an output folder of its own, to see what is done")
-    if options.ray is not None:  # workers have other working directories
+        return fail("--resume needs an output folder other than the input folder")
+    if options.ray is not None:  # workers have different working directories
         source, target = source.absolute(), target.absolute()
         settings = _with_absolute_paths(settings)
-    counted = survey(source, target, wanted.format)
+    counted = survey(source, target, enhance_options.format)
     if not counted.photos:
         return fail(f"no photos in {source}")
     done = counted.done if options.resume else 0
-    listed = options.failures or target / "failures.jsonl"
+    failures_path = options.failures or target / "failures.jsonl"
     if done == counted.photos:
-        FailureList(listed)
-        print(f"all {done} photos are there already")
+        FailureList(failures_path)
+        print(f"all {done} results exist already")
         return 0
-    task = Task(source, target, wanted.format, options.resume)
+    task = Task(source, target, enhance_options.format, options.resume)
     if options.ray is None:
-        outcomes = _enhance_here(task, settings, wanted)
+        outcomes = _enhance_here(task, settings, enhance_options)
     else:
         outcomes = enhance_on_cluster(
             task,
             counted.photos - done,
             settings,
-            wanted,
+            enhance_options,
             address=options.ray or None,
             workers=options.ray_workers,
         )
-    failures = FailureList(listed)  # not before the models are there: the last one is worth keeping
-    told = bytearray(counted.photos)  # which, for there may be millions
+    # only after the models are loaded, so that a failed start does not erase the previous list
+    failures = FailureList(failures_path)
+    reported = bytearray(counted.photos)  # a flag per photo: there may be millions
     failed = 0
     with tqdm(total=counted.photos, initial=done, unit="photo") as progress:
         for outcome in outcomes:
-            if outcome.job.number < len(told):
-                told[outcome.job.number] = True
+            if outcome.job.number < len(reported):
+                reported[outcome.job.number] = True
             progress.update()
-            failed += not _told(outcome, failures)
-    if told.count(True) + done < counted.photos:
-        for job in _left_out(task, told):
-            failed += not _told(Outcome(job, 0, _DIED), failures)
+            failed += not _report(outcome, failures)
+    if reported.count(True) + done < counted.photos:
+        for job in _unreported(task, reported):
+            failed += not _report(Outcome(job, 0, _DIED), failures)
     if failed:
         print(f"{failed} photos failed; they are listed in {failures.path}", file=sys.stderr)
     return 1 if failed else 0
@@ -197,35 +204,37 @@ def _with_absolute_paths(settings: Settings) -> Settings:
     return settings.model_copy(update=update)
 
 
-def _enhance_here(task: Task, settings: Settings, wanted: EnhanceOptions) -> Iterator[Outcome]:
-    """Load, and return outcomes as they come.  Both may raise."""
+def _enhance_here(
+    task: Task, settings: Settings, enhance_options: EnhanceOptions
+) -> Iterator[Outcome]:
+    """Load the models, and restore the photos as the result is iterated.  Both may raise."""
     from app.bulk.machine import Machine  # noqa: PLC0415  (PyTorch takes seconds)
     from app.serving.load import load  # noqa: PLC0415
 
     loaded = load(settings)
 
     def outcomes() -> Iterator[Outcome]:
-        with Machine(loaded, settings, wanted, core_count()) as machine:
+        with Machine(loaded, settings, enhance_options, core_count()) as machine:
             yield from machine.enhance_all(task.jobs())
 
     return outcomes()
 
 
-_DIED = Problem("worker-died", "The process that worked on it ended, again and again.")
+_DIED = Problem("worker-died", "The process that worked on it died repeatedly.")
 
 
-def _left_out(task: Task, told: bytearray) -> Iterator[Job]:
-    """What nobody has told of: each was in a group whose worker died.
+def _unreported(task: Task, reported: bytearray) -> Iterator[Job]:
+    """The jobs without an outcome, which were in groups whose worker died.
 
-    Others of its group may have been written; with ``resume`` those are seen to be done.
+    With ``resume``, those that the worker had finished are recognised as done.
     """
     for job in task.jobs():
-        if job.number < len(told) and not told[job.number]:
+        if job.number < len(reported) and not reported[job.number]:
             yield job
 
 
-def _told(outcome: Outcome, failures: FailureList | None = None) -> bool:
-    """Say what became of a photo, and list it if it failed; whether it was written."""
+def _report(outcome: Outcome, failures: FailureList | None = None) -> bool:
+    """Print a photo's outcome, and list it if it failed.  Returns whether it was written."""
     job, problem = outcome.job, outcome.problem
     if problem is None:
         tqdm.write(printable(f"{job.target}: {outcome.faces} faces restored"))

@@ -1,4 +1,4 @@
-"""Photos on disk, one after the other: what the commands that take a folder share."""
+"""Finding and processing photos on disk, for the commands that take a folder."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ import sys
 from collections import Counter
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TypeVar
 
 from tqdm import tqdm
 
@@ -16,13 +15,10 @@ from app.errors import ServiceError
 from app.imaging.formats import SUFFIXES
 from app.text import printable
 
-Item = TypeVar("Item")
-
 
 def find_photos(source: Path) -> tuple[list[Path], list[OSError]]:
-    """A photo, or all of a folder and its subfolders; and an error for each that cannot be read.
-
-    Raises FileNotFoundError.
+    """A single photo, or all photos of a folder and its subfolders, and the errors of subfolders
+    that cannot be read.  Raises FileNotFoundError.
     """
     if not source.exists():
         raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT).lower(), str(source))
@@ -39,46 +35,43 @@ def find_photos(source: Path) -> tuple[list[Path], list[OSError]]:
 
 
 def stems(photos: Sequence[Path]) -> dict[Path, str]:
-    """What the faces of each photo are named after, no two in a folder after the same.
+    """The name that each photo's faces start with, which is unique within its folder.
 
-    The photo's name without its suffix, or with it where several photos differ in that alone.
+    It is the photo's name without its suffix, or with it if several photos differ only in the
+    suffix.
     """
-    sharing = Counter((photo.parent, photo.stem) for photo in photos)
-    found: dict[Path, str] = {}
+    counts = Counter((photo.parent, photo.stem) for photo in photos)
+    names: dict[Path, str] = {}
     taken: set[tuple[Path, str]] = set()
-    for photo in sorted(photos, key=lambda photo: sharing[photo.parent, photo.stem] > 1):
-        name = photo.stem if sharing[photo.parent, photo.stem] == 1 else photo.name
+    for photo in sorted(photos, key=lambda photo: counts[photo.parent, photo.stem] > 1):
+        name = photo.stem if counts[photo.parent, photo.stem] == 1 else photo.name
         while (photo.parent, name) in taken:
             name += photo.suffix
         taken.add((photo.parent, name))
-        found[photo] = name
-    return found
+        names[photo] = name
+    return names
 
 
-def for_each(
-    items: Sequence[Item], name: Callable[[Item], Path], work: Callable[[Item], str]
-) -> int:
-    """Work on each, with a progress bar for many, and a line for each.
+def for_each(photos: Sequence[Path], work: Callable[[Path], str]) -> int:
+    """Process photos, print the line that ``work`` returns for each, and show a progress bar.
 
-    Returns how many failed; one that does costs the others nothing.
+    Returns how many failed.  A failure is printed to stderr and does not stop the others.
     """
     failures = 0
-    for item in tqdm(items, unit="photo", disable=len(items) < 2):
+    for photo in tqdm(photos, unit="photo", disable=len(photos) < 2):
         try:
-            done = work(item)
+            tqdm.write(printable(work(photo)))
         except (ServiceError, OSError) as error:
             failures += 1
-            tqdm.write(printable(f"{name(item)}: {error}"), file=sys.stderr)
-        except Exception as error:  # noqa: BLE001  (a bug on one photo must not cost the others)
+            tqdm.write(printable(f"{photo}: {error}"), file=sys.stderr)
+        except Exception as error:  # noqa: BLE001  (a bug on one photo must not stop the others)
             failures += 1
-            told = printable(f"{name(item)}: {type(error).__name__}: {error}")
-            tqdm.write(told, file=sys.stderr)
-        else:
-            tqdm.write(printable(done))
+            message = printable(f"{photo}: {type(error).__name__}: {error}")
+            tqdm.write(message, file=sys.stderr)
     return failures
 
 
 def fail(message: str) -> int:
-    """Say in one line why nothing could be done; the command's exit status."""
+    """Print one line that says why the command failed, and return its exit status."""
     print(printable(f"error: {message}"), file=sys.stderr)
     return 1

@@ -1,6 +1,6 @@
 """``gpen prepare``: convert the generator, and measure the engines of this machine.
 
-The service does it by itself when it has not been done; an image, or an install, may do it before.
+The service does so itself on its first start; an image or an installation can do it in advance.
 """
 
 from __future__ import annotations
@@ -14,16 +14,21 @@ from app.serving.preparation import SETTINGS
 
 
 def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    parser = subparsers.add_parser("prepare", help="make the first start a fast one")
+    parser = subparsers.add_parser(
+        "prepare", help="convert and measure in advance, for a fast first start"
+    )
     parser.add_argument(
-        "--again", action="store_true", help="measure once more what has been measured before"
+        "--again", action="store_true", help="repeat measurements that are cached already"
     )
     add_settings(parser, SETTINGS)
     parser.set_defaults(run=run)
 
 
 def run(options: argparse.Namespace) -> int:
-    """Exit status: 0, or 1 with one line on stderr."""
+    """Measure one GPU of each model, or the CPU.
+
+    Returns the exit status: 0, or 1 with one line on stderr.
+    """
     from app.engines.build import prepare  # noqa: PLC0415  (PyTorch; --help need not wait)
     from app.engines.cache import EngineCache  # noqa: PLC0415
     from app.engines.candidates import candidates, choose  # noqa: PLC0415
@@ -33,18 +38,22 @@ def run(options: argparse.Namespace) -> int:
     settings = settings_from(options)
     configure_logging(settings.log_level)
     try:
-        device = choose_devices(settings.device)[0]
         resolved = resolve(settings.model, settings.weights_dir, settings.cache_dir)
-        cache = EngineCache.of(resolved.path, settings.cache_dir, device)
-        wanted = candidates(device)
-        measurements = prepare(resolved.path, cache, wanted, again=options.again)
+        caches = [
+            EngineCache.of(resolved.path, settings.cache_dir, device)
+            for device in choose_devices(settings.device)
+        ]
+        for cache in {cache.measured: cache for cache in caches}.values():
+            possible = candidates(cache.device)
+            measurements = prepare(resolved.path, cache, possible, again=options.again)
+            chosen = choose(possible, measurements)
+            for measurement in measurements:
+                print(
+                    f"{measurement.engine:8s} {measurement.precision}  "
+                    f"{measurement.milliseconds:8.1f} ms a face  "
+                    f"{measurement.psnr:5.1f} dB from float32"
+                    f"{'  <- auto' if measurement is chosen else ''}"
+                )
     except (ValueError, OSError) as error:
         return fail(str(error))
-    chosen = choose(wanted, measurements)
-    for measurement in measurements:
-        print(
-            f"{measurement.engine:8s} {measurement.precision}  "
-            f"{measurement.milliseconds:8.1f} ms a face  {measurement.psnr:5.1f} dB from float32"
-            f"{'  <- auto' if measurement is chosen else ''}"
-        )
     return 0

@@ -1,4 +1,4 @@
-"""``gpen serve``: the service, by uvicorn."""
+"""``gpen serve``: run the HTTP service with uvicorn."""
 
 from __future__ import annotations
 
@@ -22,58 +22,59 @@ from app.settings import Settings
 
 
 def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    # no abbreviations: --api-keys, which is none, would be one of --api-keys-file
+    # without abbreviations, because --api-keys would be read as --api-keys-file
     parser = subparsers.add_parser("serve", help="run the HTTP service", allow_abbrev=False)
     add_settings(parser, Settings.model_fields)
     parser.set_defaults(run=run)
 
 
 def run(options: argparse.Namespace) -> int:
+    """Serve until SIGTERM or SIGINT.  Returns the exit status."""
     from app.main import create_app  # noqa: PLC0415  (PyTorch takes seconds; --help need not wait)
     from app.serving.service import LOADING  # noqa: PLC0415
 
     settings = settings_from(options)
     configure_logging(settings.log_level, settings.log_format)
-    _allow_connections()
-    _compute_undisturbed()
-    # uvicorn raises the signal that ended it once more, for whoever had a handler before
+    _raise_file_limit()
+    _use_batch_scheduling()
+    # after shutting down, uvicorn raises the signal again for the handler that was installed before
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     config = uvicorn.Config(
         create_app(settings),
         host=settings.host,
         port=settings.port,
         http=TimedConnection,
-        log_config=None,  # ours
-        access_log=False,  # ours too
+        log_config=None,  # logging is configured above
+        access_log=False,  # the application logs requests itself
         timeout_keep_alive=math.ceil(settings.keep_alive_s),
         timeout_graceful_shutdown=math.ceil(settings.request_timeout_s) + 1,
     )
     try:
         server = LosslessServer(config)
-        server.run(sockets=[config.bind_socket()])  # which logs the address
+        server.run(sockets=[config.bind_socket()])  # bind_socket logs the address
         status = 0 if server.started else STARTUP_FAILURE
-    except KeyboardInterrupt:  # it has shut down as for SIGTERM
+    except KeyboardInterrupt:  # uvicorn has shut down in order
         status = 0
     except SystemExit as ended:
         status = ended.code if isinstance(ended.code, int) else int(ended.code is not None)
     if any(thread.name == LOADING for thread in threading.enumerate()):
-        # native code that outlives the interpreter would end the process by an abort
+        # the process would abort if native code were still running when the interpreter ends
         logging.shutdown()
         os._exit(status)
     return status
 
 
-def _compute_undisturbed() -> None:
-    """Under Linux, a thread that wakes waits for the one at work to end its few milliseconds.
+def _use_batch_scheduling() -> None:
+    """On Linux, keep threads that wake up from preempting threads that compute.
 
-    Else each request that comes interrupts a network: in an overload, where most are refused, that
-    cost 2 to 4% of the throughput.  On an idle core it makes no difference.
+    Otherwise each request interrupts a network, which cost 2 to 4% of the throughput in an
+    overload, when most requests are refused.  It makes no difference on an idle core.
     """
     if hasattr(os, "SCHED_BATCH"):
         os.sched_setscheduler(0, os.SCHED_BATCH, os.sched_param(0))
 
 
-def _allow_connections() -> None:
-    """Each connection is an open file, and the usual limit of 1024 is soon reached."""
-    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+def _raise_file_limit() -> None:
+    """Allow as many open files as the system does: each connection is one, and 1024 are too few."""
+    _, maximum = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (maximum, maximum))

@@ -1,4 +1,4 @@
-"""``gpen weights list | download NAME | verify [NAME]``."""
+"""``gpen weights list | download NAME | verify [NAME]``: manage weights."""
 
 from __future__ import annotations
 
@@ -15,17 +15,21 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     parser = subparsers.add_parser("weights", help="list, download and verify weights")
     parser.set_defaults(run=run)
     actions = parser.add_subparsers(dest="action", required=True, metavar="ACTION")
-    listing = actions.add_parser("list", help="what there is, where, under which licence")
-    download = actions.add_parser("download", help="fetch from ModelScope what is not here")
-    download.add_argument("name", metavar="NAME", help="one of those that `list` shows")
-    verify = actions.add_parser("verify", help="check what is here")
-    verify.add_argument("name", metavar="NAME", nargs="?", help="one of them (default: all)")
+    listing = actions.add_parser(
+        "list", help="list all weights, where they are, and their licences"
+    )
+    download = actions.add_parser("download", help="download weights from ModelScope")
+    download.add_argument("name", metavar="NAME", help="a name that `list` shows")
+    verify = actions.add_parser("verify", help="check the weights on this machine")
+    verify.add_argument(
+        "name", metavar="NAME", nargs="?", help="a name that `list` shows (default: all)"
+    )
     for action in (listing, download, verify):
         add_settings(action, _SETTINGS)
 
 
 def run(options: argparse.Namespace) -> int:
-    """Exit status: 0, or 1 with one line on stderr for each fault."""
+    """Returns the exit status: 0, or 1 with one line on stderr for each fault."""
     from model.state_dicts import WeightsError  # noqa: PLC0415  (PyTorch; --help need not wait)
 
     settings = settings_from(options)

@@ -1,4 +1,4 @@
-"""What ``gpen weights`` does: listing, downloading and verifying weights."""
+"""Listing, downloading and verifying weights, for ``gpen weights``."""
 
 from __future__ import annotations
 
@@ -18,21 +18,21 @@ _HEADINGS = ("NAME", "FACE", "FILE", "WHERE", "LICENCE")
 
 
 def table(weights_dir: Path, cache_dir: Path) -> str:
-    """All weights, one a line: name, size of face and of file, where it is, licence."""
+    """A table of all weights: name, size of the face and of the file, path, licence."""
     rows = [_HEADINGS]
     for weights in WEIGHTS:
         path = find(weights, weights_dir, cache_dir)
         face = f"{weights.architecture.size} px" if isinstance(weights, Checkpoint) else "-"
         size = f"{path.stat().st_size / 1e6:.1f} MB" if path else "-"
-        rows.append((weights.name, face, size, str(path or "not here"), weights.licence))
+        rows.append((weights.name, face, size, str(path or "not on this machine"), weights.licence))
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     return "\n".join("  ".join(map(str.ljust, row, widths)).rstrip() for row in rows)
 
 
 def fetch(name: str, weights_dir: Path, cache_dir: Path) -> Path:
-    """Download what is not here, with a progress bar, and verify it in either case.
+    """Download weights unless they are on this machine, and verify them.  Shows a progress bar.
 
-    Raises CheckpointError or WeightsError.
+    Returns the file.  Raises CheckpointError or WeightsError.
     """
     weights = weights_named(name)
     path = find(weights, weights_dir, cache_dir)
@@ -50,18 +50,20 @@ def fetch(name: str, weights_dir: Path, cache_dir: Path) -> Path:
 
 @dataclass(frozen=True)
 class Verdict:
+    """The result of verifying one file."""
+
     name: str
     path: Path
     checked: list[str]
-    """What was checked, and what could not be; empty where it has a fault."""
+    """What was checked, and what could not be checked; empty if there is a fault."""
     fault: str | None
-    """What is wrong with the file, in one line; None if it is good."""
+    """What is wrong with the file, in one line; None if nothing is."""
 
 
 def verify_here(name: str | None, weights_dir: Path, cache_dir: Path) -> Iterator[Verdict]:
-    """Verify the weights of this name, or all that are here, one after the other.
+    """Verify the weights of this name, or all weights on this machine.
 
-    Raises CheckpointError when there are none of this name, or they are not here.
+    Raises CheckpointError if the name is unknown, or its weights are not on this machine.
     """
     for weights in WEIGHTS if name is None else (weights_named(name),):
         path = find(weights, weights_dir, cache_dir)

@@ -1,1 +1,1 @@
-"""What runs the generator: PyTorch anywhere, OpenVINO where the device is a CPU."""
+"""The engines that run the generator: PyTorch on any device, OpenVINO on CPUs."""

@@ -1,4 +1,4 @@
-"""Engines made, and measured against each other."""
+"""Building engines, and measuring which of them is fastest and how precise each is."""
 
 from __future__ import annotations
 
@@ -23,19 +23,22 @@ from model.networks import FullGenerator
 log = logging.getLogger(__name__)
 
 _ROUNDS = 5
-_CALM_S = 0.25  # until the threads of the one before have stopped to wait for more, busily
-_MOST_DB = 99.0  # of equal pictures
+_CALM_S = 0.25  # after which the threads of the previous engine have stopped spinning
+_MAX_DB = 99.0  # reported for identical pictures, whose PSNR is infinite
 
 
 def build(
     candidate: Candidate, weights: Path, cache: EngineCache, generator: FullGenerator | None = None
 ) -> Engine:
-    """An engine.  Raises WeightsError, or RuntimeError when a conversion cannot be read."""
+    """Build an engine; ``generator`` saves PyTorch reading ``weights`` again.
+
+    Raises WeightsError, or RuntimeError if the cached conversion is missing or unreadable.
+    """
     if candidate.engine == "openvino":
         from app.engines.openvino_engine import OpenVinoEngine  # noqa: PLC0415  (may be missing)
 
         if not cache.is_converted:
-            raise RuntimeError("it is not there, or others could have written it")
+            raise RuntimeError("it is missing, or others could have written it")
         return OpenVinoEngine(cache.converted, candidate.precision, torch.get_num_threads())
     return TorchEngine(generator or load_generator(weights)[0], cache.device, candidate.precision)
 
@@ -43,17 +46,18 @@ def build(
 def prepare(
     weights: Path, cache: EngineCache, wanted: Sequence[Candidate], *, again: bool = False
 ) -> list[Measurement]:
-    """Convert a generator and measure the candidates, where that has not been done, and keep both.
+    """Convert a generator and measure the candidates, and store both in the cache.
 
-    With ``again`` the candidates are measured in any case.  Of several processes one prepares, and
-    the others wait for what it has found.  A candidate that fails is logged and left out.  Raises
-    WeightsError, EngineError, OSError.
+    Measurements that are cached already are returned, unless ``again`` is set.  If several
+    processes call this at once, one works and the others wait for its result.  Candidates that fail
+    are logged and left out.  Raises WeightsError, EngineError, OSError.
     """
     with cache.locked():
         measurements = cache.measurements()
         if again or not measurements:
             measurements = _measure(weights, cache, wanted)
             cache.keep(measurements)
+            cache.remove_unused()
         return measurements
 
 
@@ -64,22 +68,22 @@ def _measure(weights: Path, cache: EngineCache, wanted: Sequence[Candidate]) -> 
     engines: dict[Candidate, Engine] = {REFERENCE: build(REFERENCE, weights, cache, generator)}
     crops = sample_crops(generator.size)
     reference = engines[REFERENCE](crops)
-    fidelity = {REFERENCE: _MOST_DB}
+    fidelity = {REFERENCE: _MAX_DB}
     for candidate in wanted:
         if candidate in engines:
             continue
         try:
             engine = build(candidate, weights, cache, generator)
-            fidelity[candidate] = min(_MOST_DB, cv2.PSNR(engine(crops), reference))
+            fidelity[candidate] = min(_MAX_DB, cv2.PSNR(engine(crops), reference))
         except (RuntimeError, FloatingPointError) as error:
             log.warning("%s with %s fails: %s", candidate.engine, candidate.precision, error)
             continue
         engines[candidate] = engine
     seconds: dict[Candidate, list[float]] = {candidate: [] for candidate in engines}
-    for _ in range(_ROUNDS):  # by turns: the machine may have something else to do, too
+    for _ in range(_ROUNDS):  # in turns, so that other load on the machine slows all of them
         for candidate, engine in engines.items():
             time.sleep(_CALM_S)
-            engine(crops[:1])  # alone, as it will mostly be; the one before spoilt the caches
+            engine(crops[:1])  # refills the processor's caches after the previous engine
             start = time.perf_counter()
             engine(crops[:1])
             seconds[candidate].append(time.perf_counter() - start)
@@ -100,10 +104,11 @@ def _convert(generator: FullGenerator, cache: EngineCache) -> None:
     if cache.is_converted:
         return
     with tempfile.TemporaryDirectory(dir=cache.folder) as folder:
-        made = Path(folder) / cache.converted.name
-        convert(generator, made)
-        for file in (made, made.with_suffix(".bin")):
-            file.chmod(0o644)  # whatever the umask lets others do
-        # the description last: it says that both are there
-        made.with_suffix(".bin").replace(cache.converted.with_suffix(".bin"))
-        made.replace(cache.converted)
+        graph = Path(folder) / cache.converted.name
+        weights = graph.with_suffix(".bin")
+        convert(generator, graph)
+        for file in (graph, weights):
+            file.chmod(0o644)  # readable by all and writable by the owner, whatever the umask
+        # the graph last, so that a graph in the cache always has its weights
+        weights.replace(cache.converted.with_suffix(".bin"))
+        graph.replace(cache.converted)

@@ -1,4 +1,4 @@
-"""Which engines and precisions may run a generator here, and which of them does."""
+"""Which engines and precisions can run on this machine, and which of them is used."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from app.engines.engine import EngineError
 log = logging.getLogger(__name__)
 
 FAITHFUL_DB = 45.0
-"""PSNR from float32 PyTorch above which the difference is of no interest."""
+"""PSNR against float32 PyTorch from which on a difference is invisible."""
 
 
 @dataclass(frozen=True)
@@ -30,16 +30,16 @@ REFERENCE = Candidate("torch", "fp32")
 
 
 class Measurement(BaseModel):
-    """What was seen of a candidate, on one machine with one generator."""
+    """The speed and precision of a candidate, on one machine with one generator."""
 
     model_config = ConfigDict(frozen=True)
 
     engine: EngineName
     precision: Precision
     milliseconds: float
-    """A face, alone."""
+    """For a batch of one face."""
     psnr: float
-    """From float32 PyTorch, in dB."""
+    """Against float32 PyTorch, in dB."""
 
 
 def candidates(
@@ -47,17 +47,19 @@ def candidates(
     engine: EngineName | Literal["auto"] = "auto",
     precision: Precision | Literal["auto"] = "auto",
 ) -> list[Candidate]:
-    """What can run on the device, of what is wanted.  Raises EngineError when that is nothing."""
+    """What the device can run and the settings allow.  Raises EngineError if that is nothing."""
     possible = _on_cuda() if device.type == "cuda" else _on_cpu()
-    wanted = [
+    allowed = [
         candidate
         for candidate in possible
         if engine in ("auto", candidate.engine) and precision in ("auto", candidate.precision)
     ]
-    if not wanted:
-        there = ", ".join(f"{candidate.engine} {candidate.precision}" for candidate in possible)
-        raise EngineError(f"engine {engine} with precision {precision} is not to be had: {there}")
-    return wanted
+    if not allowed:
+        available = ", ".join(f"{candidate.engine} {candidate.precision}" for candidate in possible)
+        raise EngineError(
+            f"engine {engine} with precision {precision} is not available here, only {available}"
+        )
+    return allowed
 
 
 def _on_cuda() -> list[Candidate]:
@@ -66,20 +68,20 @@ def _on_cuda() -> list[Candidate]:
 
 
 def _on_cpu() -> list[Candidate]:
-    found = [REFERENCE]
+    possible = [REFERENCE]
     if torch.ops.mkldnn._is_mkldnn_bf16_supported():
-        found.append(Candidate("torch", "bf16"))
+        possible.append(Candidate("torch", "bf16"))
     if find_spec("openvino") is not None:
-        from app.engines.openvino_engine import precisions  # noqa: PLC0415
+        from app.engines.openvino_engine import precisions  # noqa: PLC0415  (may be missing)
 
-        found += [Candidate("openvino", precision) for precision in precisions()]
-    return found
+        possible += [Candidate("openvino", precision) for precision in precisions()]
+    return possible
 
 
 def choose(wanted: Sequence[Candidate], measurements: Sequence[Measurement]) -> Measurement | None:
-    """The fastest of the faithful; where none is, the most faithful, with a warning.
+    """The fastest candidate of at least FAITHFUL_DB; if there is none, the most precise one.
 
-    None when none of them was measured.
+    The latter is logged as a warning.  None if no candidate in ``wanted`` was measured.
     """
     measured = [m for m in measurements if Candidate(m.engine, m.precision) in wanted]
     faithful = [m for m in measured if m.psnr >= FAITHFUL_DB]
@@ -89,7 +91,7 @@ def choose(wanted: Sequence[Candidate], measurements: Sequence[Measurement]) -> 
         return None
     best = max(measured, key=lambda m: m.psnr)
     log.warning(
-        "engine %s with precision %s is only %.1f dB from float32 (%.0f dB would not be seen)",
+        "engine %s with precision %s is only %.1f dB from float32 (%.0f dB is invisible)",
         best.engine,
         best.precision,
         best.psnr,

@@ -1,4 +1,4 @@
-"""A network on a GPU: recorded once for a few sizes of batches, with transfers beside its work."""
+"""A network on a GPU as CUDA graphs, one per batch size, with transfers in parallel."""
 
 from __future__ import annotations
 
@@ -15,38 +15,40 @@ from app.engines.engine import Crops
 from app.engines.levels import LevelsToLevels
 
 SIZES = (1, 2, 4, 8, 16, 32)
-_TRANSFERS = 2  # calls at a time
-_WARM_UPS = 3  # so that libraries have chosen and allocated what they need
+"""Batch sizes that are recorded; smaller batches are padded."""
+_TRANSFERS = 2  # calls that may run at a time
+_WARM_UPS = 3  # runs before recording, in which libraries choose kernels and allocate workspaces
 
 _RECORDING = threading.Lock()
-"""PyTorch records one graph at a time in a process."""
+"""A process may record only one graph at a time."""
 
 
 @dataclass(frozen=True)
 class _Recording:
     graph: torch.cuda.CUDAGraph
     crops: Tensor
-    """(size, R, R, 3) uint8; the graph reads it."""
+    """(size, R, R, 3) uint8, the graph's input."""
     levels: Tensor
-    """(size, R, R, 3) uint8; the graph writes it, and the next line."""
+    """(size, R, R, 3) uint8, the graph's first output."""
     means: Tensor
-    """(size,)"""
+    """(size,) float32, the graph's second output."""
 
 
 class CudaGraphs:
-    """A network that is launched as a whole: launching its kernels one by one would take longer
-    than they run (NVIDIA, "CUDA Graphs"; what is recorded has fixed shapes and addresses, so there
-    is one graph a size, made at its first call).
+    """A network that is launched as one CUDA graph.
 
-    Calls may come from several threads, two of which get on at a time: the crops of one go up, and
-    the results of another come down, from and to pinned memory, while the network works.  There is
-    a stream for each, and one for the network.
+    Launching its kernels one by one takes longer than they run.  A graph has fixed shapes and
+    addresses (NVIDIA, "CUDA Graphs"), so there is one for each batch size, recorded on first use.
+
+    Several threads may call; two calls run at a time.  One copies its crops to the GPU or its
+    results back, through pinned memory, while the network works for the other.  Each of the two has
+    a stream for its copies, and the network has a third one.
     """
 
     def __init__(self, network: LevelsToLevels, size: int, device: torch.device) -> None:
         self._network, self._size, self._device = network, size, device
         self._stream = _stream(device)
-        # of its own: PyTorch's streams come round again, and one may be recorded on elsewhere
+        # created once, since PyTorch's pool hands its streams out again, and one may be recording
         self._transfers: SimpleQueue[torch.cuda.Stream] = SimpleQueue()
         for _ in range(_TRANSFERS):
             self._transfers.put(_stream(device))
@@ -54,9 +56,9 @@ class CudaGraphs:
         self._lock = threading.Lock()
 
     def __call__(self, crops: Crops) -> tuple[Crops, NDArray[np.float32]]:
-        """Crops, at most as many as the largest size, and their means, as the network has them.
+        """Restore at most SIZES[-1] crops; also returns the mean of each output, (N,) float32.
 
-        Raises torch.OutOfMemoryError when there is no memory for a graph of that size.
+        Raises torch.OutOfMemoryError if there is too little memory for a graph of that size.
         """
         transfer = self._transfers.get()
         try:
@@ -69,17 +71,17 @@ class CudaGraphs:
     ) -> tuple[Crops, NDArray[np.float32]]:
         count = len(crops)
         with torch.cuda.stream(transfer):
-            up = torch.from_numpy(crops).pin_memory().to(self._device, non_blocking=True)
+            uploaded = torch.from_numpy(crops).pin_memory().to(self._device, non_blocking=True)
         with self._lock:
             recording = self._recording(size_for(count))
             with torch.cuda.stream(self._stream):
                 self._stream.wait_stream(transfer)
-                recording.crops[:count].copy_(up)
+                recording.crops[:count].copy_(uploaded)
                 recording.graph.replay()
                 results = recording.levels[:count].clone(), recording.means[:count].clone()
             transfer.wait_stream(self._stream)
-        # their memory is not reused before both streams are done with it
-        up.record_stream(self._stream)
+        # its memory must not be reused before both streams are done with it
+        uploaded.record_stream(self._stream)
         with torch.cuda.stream(transfer):
             levels, means = (_downloaded(result, transfer) for result in results)
         transfer.synchronize()
@@ -92,17 +94,17 @@ class CudaGraphs:
         return self._recordings[size]
 
     def _record(self, size: int) -> _Recording:
-        # the graphs never run at the same time, so they share their memory
-        pool = next((made.graph.pool() for made in self._recordings.values()), None)
+        # the graphs never run at the same time, so they can share a memory pool
+        pool = next((recording.graph.pool() for recording in self._recordings.values()), None)
         shape = (size, self._size, self._size, 3)
         crops = torch.zeros(shape, dtype=torch.uint8, device=self._device)
-        torch.cuda.synchronize(self._device)  # the zeros are there
+        torch.cuda.synchronize(self._device)  # the zeros were written on another stream
         with torch.cuda.stream(self._stream):
             for _ in range(_WARM_UPS):
                 self._network(crops)
         self._stream.synchronize()
         graph = torch.cuda.CUDAGraph()
-        # other threads go on meanwhile, with the detector for example, and may allocate
+        # other threads, such as the detector's, may allocate memory during the recording
         with torch.cuda.graph(
             graph, pool=pool, stream=self._stream, capture_error_mode="thread_local"
         ):
@@ -112,17 +114,17 @@ class CudaGraphs:
 
 
 def _stream(device: torch.device) -> torch.cuda.Stream:
-    """One of a few that PyTorch keeps, by turns."""
+    """A CUDA stream from PyTorch's pool."""
     return torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
 
 
 def size_for(count: int) -> int:
-    """The smallest of SIZES that holds so many."""
+    """The smallest of SIZES that is at least ``count``."""
     return next(size for size in SIZES if size >= count)
 
 
 def _downloaded(result: Tensor, stream: torch.cuda.Stream) -> Tensor:
-    """On its way to pinned memory; complete when ``stream`` is."""
+    """A copy in pinned memory, which is complete once ``stream`` has been synchronised."""
     result.record_stream(stream)
     host = torch.empty(result.shape, dtype=result.dtype, pin_memory=True)
     return host.copy_(result, non_blocking=True)

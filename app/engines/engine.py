@@ -1,4 +1,4 @@
-"""What every engine offers."""
+"""The interface that all engines implement."""
 
 from __future__ import annotations
 
@@ -15,27 +15,28 @@ Crops = NDArray[np.uint8]
 
 
 class EngineError(ValueError):
-    """An engine or a precision that is not to be had here; the message says why."""
+    """An engine or a precision that is not available here; the message says why."""
 
 
 class Engine(Protocol):
-    """A generator that is ready to use."""
+    """A generator that is loaded and ready to restore faces."""
 
     name: EngineName
     precision: Precision
     size: int
     device: str
-    """As PyTorch names it."""
+    """PyTorch's name of the device, such as ``cuda:0``."""
     sizes: Sequence[int]
-    """Faces a call that something is made for at the first such call; ascending.  With the last,
-    each face takes the least time."""
+    """Batch sizes that are compiled on first use, ascending.  The last has the highest
+    throughput."""
     calls: int
-    """How many may run at a time; with more than one, the device need not wait in between."""
+    """How many calls may run at a time; with more than one, the device does not idle between
+    them."""
 
     def __call__(self, crops: Crops) -> Crops:
-        """Restore crops; same shape.
+        """Restore (N, size, size, 3) crops; returns the same shape.
 
-        Raises FloatingPointError when the network's output is not finite, torch.OutOfMemoryError,
-        or whatever else the device has to say.
+        Raises FloatingPointError if the network's output is not finite, torch.OutOfMemoryError, and
+        RuntimeError if the device fails.
         """
         ...

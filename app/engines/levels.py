@@ -1,4 +1,4 @@
-"""The generator between 8-bit pictures: what every engine computes."""
+"""The generator from 8-bit pictures to 8-bit pictures, which is what every engine computes."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ _HALF = 127.5
 
 
 class LevelsToLevels(nn.Module):
-    """(N, size, size, 3) uint8 RGB to the same, and the mean (N,) of the output before rounding.
+    """(N, size, size, 3) uint8 RGB -> the same, and the mean (N,) of each output before rounding.
 
-    So only bytes cross a bus, and scaling and rounding happen on the device.  The mean is finite
-    exactly where the whole output is; 8-bit levels would not show it.
+    Scaling and rounding happen on the device, so that only bytes cross the bus.  The mean shows
+    whether the whole output was finite, which 8-bit levels cannot.
     """
 
     def __init__(self, generator: FullGenerator, precision: torch.dtype = torch.float32) -> None:

@@ -1,4 +1,4 @@
-"""The generator by OpenVINO, on a CPU."""
+"""The generator on a CPU, run by OpenVINO."""
 
 from __future__ import annotations
 
@@ -20,39 +20,39 @@ from model.networks import FullGenerator
 import openvino  # isort: skip
 
 _HINTS: dict[Precision, str] = {"fp32": "f32", "bf16": "bf16", "fp16": "f16"}
-_SIDE_BY_SIDE = 4
+_MAX_PARALLEL = 4
 _CAPABILITIES: dict[str, Precision] = {"FP32": "fp32", "BF16": "bf16", "FP16": "fp16"}
 
 
 @cache
 def _core() -> openvino.Core:
-    """OpenVINO itself, once, for as long as the process lives.
+    """The process's only OpenVINO Core, which is never freed.
 
-    Each Core has a CPU plugin of its own, which gives the thread that makes it another stack for
-    signals and, when it goes, frees that stack and puts back the one that was there before it.
-    When two go in the order in which they came, or one goes in another thread, the thread is left
-    with a stack that is freed: the next signal kills the process.
+    Each Core loads a CPU plugin, which gives the calling thread an alternate signal stack.  When
+    the Core is freed, the plugin frees that stack and restores the previous one.  If two Cores are
+    freed in the order of their creation, or one is freed in another thread, a thread is left with a
+    freed stack, and the next signal kills the process.
     """
     return openvino.Core()
 
 
 def convert(generator: FullGenerator, path: Path) -> None:
-    """Write a generator as OpenVINO's ``.xml`` and, beside it, ``.bin``; any number of faces.
+    """Write a generator as OpenVINO's ``.xml``, with ``.bin`` beside it, for any batch size.
 
-    Takes seconds, at 512 pixels tens of them.
+    This takes seconds, or tens of seconds at 512 pixels.
     """
     size = generator.size
     example = torch.zeros(2, size, size, 3, dtype=torch.uint8)
     network = LevelsToLevels(generator).eval()
     with torch.inference_mode(), warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # tracing is deprecated in PyTorch, and OpenVINO traces
+        warnings.simplefilter("ignore")  # PyTorch has deprecated tracing, which OpenVINO uses
         model = openvino.convert_model(network, example_input=example)
     model.reshape([-1, size, size, 3])
     openvino.save_model(model, path, compress_to_fp16=False)
 
 
 def precisions() -> list[Precision]:
-    """Those that this processor has instructions for."""
+    """The precisions that this processor has instructions for."""
     capabilities = _core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
     return [precision for name, precision in _CAPABILITIES.items() if name in capabilities]
 
@@ -60,12 +60,12 @@ def precisions() -> list[Precision]:
 class OpenVinoEngine:
     """Implements :class:`app.engines.engine.Engine`.
 
-    ``model`` is a file of :func:`convert`; ``threads`` are those that a call may use.  Raises
-    RuntimeError when it cannot be read.
+    ``model`` is a file written by :func:`convert`; ``threads`` is how many threads a call may use.
+    Raises RuntimeError if the file cannot be read.
 
-    One face is restored by all threads together.  Several are restored side by side, each by
-    threads of its own, so that none waits for another after every layer: that takes a little less
-    of the processor when it is idle, and much less when others want it, too.
+    A single face is restored by all threads together.  Several faces are restored in parallel, each
+    by a share of the threads, which then need not wait for each other after every layer.  That is
+    slightly faster on an idle processor, and much faster on a busy one.
     """
 
     name: EngineName = "openvino"
@@ -74,22 +74,22 @@ class OpenVinoEngine:
 
     def __init__(self, model: Path, precision: Precision, threads: int) -> None:
         self.precision = precision
-        self._most = side_by_side(threads)
-        self.sizes: Sequence[int] = sorted({1, self._most})
+        self._parallel = faces_in_parallel(threads)
+        self.sizes: Sequence[int] = sorted({1, self._parallel})
         alone = _compile(model, precision, threads, streams=1)
         self.size = int(alone.input(0).partial_shape[1].get_length())
         self._alone = alone.create_infer_request()
         self._several: list[openvino.InferRequest] = []
-        if self._most > 1:
-            several = _compile(model, precision, threads, streams=self._most)
-            self._several = [several.create_infer_request() for _ in range(self._most)]
+        if self._parallel > 1:
+            several = _compile(model, precision, threads, streams=self._parallel)
+            self._several = [several.create_infer_request() for _ in range(self._parallel)]
 
     def __call__(self, crops: Crops) -> Crops:
         restored = np.empty_like(crops, order="C")
-        for start in range(0, len(crops), self._most):
-            part = crops[start : start + self._most]
+        for start in range(0, len(crops), self._parallel):
+            part = crops[start : start + self._parallel]
             requests = [self._alone] if len(part) == 1 else self._several[: len(part)]
-            with ExitStack() as started:  # whatever happens, none is left running
+            with ExitStack() as started:  # on an error, the started requests are waited for, too
                 for request, crop in zip(requests, part, strict=True):
                     request.start_async({0: np.ascontiguousarray(crop[None])}, share_inputs=True)
                     started.callback(request.wait)
@@ -100,12 +100,12 @@ class OpenVinoEngine:
         return restored
 
 
-def side_by_side(threads: int) -> int:
-    """How many faces to restore at once: up to four, each by as many threads.
+def faces_in_parallel(threads: int) -> int:
+    """How many faces to restore at a time: up to four, each by the same number of threads.
 
-    Each takes memory, and threads that are many share the work on one well.
+    More would need more memory, and many threads still share the work on one face well.
     """
-    threads_each = -(-threads // _SIDE_BY_SIDE)
+    threads_each = -(-threads // _MAX_PARALLEL)
     return threads // threads_each
 
 
@@ -119,7 +119,7 @@ def _compile(
             "INFERENCE_PRECISION_HINT": _HINTS[precision],
             "INFERENCE_NUM_THREADS": threads,
             "NUM_STREAMS": streams,
-            # the service's other threads use the same cores, and so do replicas beside it
+            # the service's other threads and other replicas use the same cores
             "ENABLE_CPU_PINNING": False,
         },
     )

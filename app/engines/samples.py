@@ -1,4 +1,4 @@
-"""Faces on which engines are compared."""
+"""The sample faces on which engines are compared."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _FACE = (96, 0, 352, 256)  # of the astronaut (NASA, public domain): left, upper
 
 
 def sample_crops(size: int) -> Crops:
-    """(4, size, size, 3): a face as it is, blurred and noisy, dark and grey, in coarse blocks."""
+    """(4, size, size, 3): a face unchanged, blurred and noisy, dark and grey, in coarse blocks."""
     picture = Image.open(Path(skimage.__file__).parent / "data" / "astronaut.png").convert("RGB")
     face = np.asarray(picture.crop(_FACE).resize((size, size), Image.Resampling.LANCZOS))
     noise = np.random.default_rng(0).normal(0, 15, face.shape)

@@ -1,4 +1,4 @@
-"""The generator by PyTorch, on any device."""
+"""The generator on any device, run by PyTorch."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from app.engines.levels import LevelsToLevels
 from model.networks import FullGenerator
 
 _Restore = Callable[[Crops], tuple[Crops, NDArray[np.float32]]]
-"""Crops, at most as many as the largest of SIZES, and their means."""
+"""At most SIZES[-1] crops -> the restored crops, and the mean of each (N,)."""
 
 DTYPES: dict[Precision, torch.dtype] = {
     "fp32": torch.float32,
@@ -37,7 +37,7 @@ class TorchEngine:
         self.precision = precision
         self._network = LevelsToLevels(generator, DTYPES[precision]).eval().to(device)
         on_gpu = device.type == "cuda"
-        # measured on a CPU: a face in a batch of four takes a third longer than one alone
+        # on a CPU, a face in a batch of four was measured to take a third longer than a single one
         self.sizes: Sequence[int] = SIZES if on_gpu else (1,)
         self.calls = 2 if on_gpu else 1
         self._restore: _Restore = (

@@ -1,4 +1,4 @@
-"""A face in a photo -> a square crop with eyes, nose and mouth where the network wants them."""
+"""Cropping a face so that eyes, nose and mouth lie where the network expects them."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ from numpy.typing import NDArray
 from app.imaging.photo import Levels
 
 Matrix = NDArray[np.float64]
-"""(2, 3), an affine map of pixel coordinates (x, y); pixel centres are whole numbers."""
+"""(2, 3): an affine map of pixel coordinates (x, y), in which pixel centres are integers."""
 
 
 @dataclass(frozen=True)
 class AlignedFace:
     crop: Levels
-    """(size, size, 3), of the photo's depth and colours."""
+    """(size, size, 3), in the photo's depth and colour space."""
     matrix: Matrix
-    """Photo -> crop."""
+    """The map from the photo to the crop."""
 
     @property
     def scale(self) -> float:
@@ -27,7 +27,7 @@ class AlignedFace:
         return scale_of(self.matrix)
 
     def overhang(self, width: int, height: int) -> float:
-        """How far the crop reaches beyond a photo of ``width`` x ``height``, in its own pixels."""
+        """How far the crop reaches beyond the photo of this size, in pixels of the crop."""
         size = self.crop.shape[0]
         ends = (-0.5, size - 0.5)
         corners = np.array([(x, y, 1) for x in ends for y in ends]) @ invert(self.matrix).T
@@ -36,10 +36,10 @@ class AlignedFace:
 
 
 def similarity(source: NDArray[np.floating], target: NDArray[np.floating]) -> Matrix:
-    """The rotation, uniform scale and shift that bring (N, 2) points nearest to (N, 2) others.
+    """The rotation, uniform scale and shift that bring (N, 2) source points nearest to the target.
 
     Least squares in closed form: with points as complex numbers, a similarity is z -> a z + b.
-    Raises ValueError when all source points coincide.
+    Raises ValueError if all source points coincide.
     """
     z = source[:, 0] + 1j * source[:, 1].astype(np.float64)
     w = target[:, 0] + 1j * target[:, 1].astype(np.float64)
@@ -55,9 +55,9 @@ def similarity(source: NDArray[np.floating], target: NDArray[np.floating]) -> Ma
 def align(
     photo: Levels, landmarks: NDArray[np.floating], template: NDArray[np.floating], size: int
 ) -> AlignedFace:
-    """Cut out the face with these (5, 2) landmarks so that they fall onto the (5, 2) template.
+    """Crop a face so that its (5, 2) landmarks fall onto the (5, 2) template.
 
-    Beyond the photo's border its mirror image is seen.
+    Where the crop reaches beyond the photo, it shows the photo's mirror image.
     """
     matrix = similarity(landmarks, template)
     crop = warp(photo, matrix, (size, size), border=cv2.BORDER_REFLECT_101)
@@ -65,9 +65,10 @@ def align(
 
 
 def warp(image: Levels, matrix: Matrix, size: tuple[int, int], *, border: int) -> Levels:
-    """Apply a similarity (image -> result) and sample ``size`` = (width, height) pixels.
+    """Warp an image by a similarity; ``size`` is the result's (width, height) in pixels.
 
-    Shrinking averages over areas first (bilinear sampling alone would alias); enlarging is cubic.
+    Shrinking first averages over areas, because bilinear sampling alone would alias; enlarging is
+    bicubic.  ``border`` is one of OpenCV's border modes.
     """
     scale = scale_of(matrix)
     region, to_region = _region(image, matrix, size, min(scale, 1.0))
@@ -85,9 +86,9 @@ def warp(image: Levels, matrix: Matrix, size: tuple[int, int], *, border: int) -
 def _region(
     image: Levels, matrix: Matrix, size: tuple[int, int], scale: float
 ) -> tuple[Levels, Matrix]:
-    """The part of the image that the result shows, area-averaged to ``scale``; image -> region.
+    """The part of the image that the result shows, shrunk to ``scale``, and the map onto it.
 
-    A part, also because OpenCV does not warp pictures of 32767 pixels a side.
+    OpenCV cannot warp pictures of 32767 pixels a side, but it can warp a part of one.
     """
     width, height = image.shape[1], image.shape[0]
     x0, y0, x1, y1 = bounds(invert(matrix), size, width, height, margin=4 / scale)
@@ -103,9 +104,9 @@ def _region(
 
 
 def rescaled(points: NDArray[np.floating], scale: float) -> NDArray[np.float64]:
-    """Points (N, 2) of a picture, in the picture ``scale`` times larger.
+    """Where (N, 2) points of a picture lie in the same picture ``scale`` times larger.
 
-    Pixel centres are whole numbers at both scales, so its border lies at -0.5.
+    Pixel centres are integers at both scales, so the picture's border lies at -0.5.
     """
     return np.asarray((points + 0.5) * scale - 0.5, dtype=np.float64)
 
@@ -113,9 +114,10 @@ def rescaled(points: NDArray[np.floating], scale: float) -> NDArray[np.float64]:
 def bounds(
     matrix: Matrix, size: tuple[int, int], width: int, height: int, margin: float = 0
 ) -> tuple[int, int, int, int]:
-    """x0, y0, x1, y1 (exclusive) around the image of a (width, height) rectangle under the matrix.
+    """The box x0, y0, x1, y1 (exclusive) around what the matrix maps a ``size`` rectangle onto.
 
-    Clipped to a picture of ``width`` x ``height``, of which at least one pixel is kept.
+    ``size`` is (width, height).  The box is clipped to a picture of ``width`` x ``height`` and
+    holds at least one of its pixels.
     """
     right, bottom = size[0] - 0.5, size[1] - 0.5
     corners = np.array([[-0.5, -0.5], [right, -0.5], [-0.5, bottom], [right, bottom]])
@@ -127,15 +129,15 @@ def bounds(
 
 
 def scale_of(matrix: Matrix) -> float:
-    """Of a similarity."""
+    """The scale of a similarity."""
     return float(np.hypot(matrix[0, 0], matrix[1, 0]))
 
 
 def invert(matrix: Matrix) -> Matrix:
-    """The way back."""
+    """The inverse of an affine map."""
     return np.asarray(cv2.invertAffineTransform(matrix), dtype=np.float64)
 
 
 def compose(outer: Matrix, inner: Matrix) -> Matrix:
-    """outer(inner(x))."""
+    """The map x -> outer(inner(x))."""
     return np.column_stack([outer[:, :2] @ inner[:, :2], outer[:, :2] @ inner[:, 2] + outer[:, 2]])

@@ -1,7 +1,7 @@
-"""Quality and identity of faces as ModelScope's pipeline judges them, by EQFace's weights.
+"""Quality and identity of faces, judged by EQFace as in ModelScope's portrait enhancement.
 
-Both crops are cut alike here, in RGB.  ModelScope's pipeline cuts the restored one wider, and gives
-the network its channels in the other order, which adds to the distance; the limits are its own.
+The limits are those of ModelScope's pipeline.  It crops the restored face wider than the original
+and passes the network BGR, both of which increase the distance; here both crops are alike, in RGB.
 """
 
 from __future__ import annotations
@@ -22,10 +22,10 @@ from app.imaging.photo import Pixels
 from model.networks.eqface import FACE_SIZE, FaceQuality
 from model.state_dicts import WeightsError, read_tensors
 
-LEAST_QUALITY = 0.1
-MOST_DISTANCE = 0.15
+MIN_QUALITY = 0.1
+MAX_DISTANCE = 0.15
 _BATCH = 16
-_LANDMARKS = np.array(  # ArcFace's, in a face of 112 pixels
+_LANDMARKS = np.array(  # ArcFace's template for a face of 112 pixels
     [
         (38.2946, 51.6963),
         (73.5318, 51.5014),
@@ -38,24 +38,22 @@ _LANDMARKS = np.array(  # ArcFace's, in a face of 112 pixels
 
 @dataclass(frozen=True, eq=False)
 class EqFace:
-    """Runs where the network's parameters are; keeps nothing, so threads may share it."""
+    """Runs on the network's device; keeps no state, so threads may share it."""
 
     network: FaceQuality
     bfloat16: bool = False
-    """Whether convolutions are computed in it."""
+    """Whether convolutions are computed in bfloat16."""
 
     def judge(
         self, before: Sequence[Pixels], after: Sequence[Pixels], template: NDArray[np.float64]
     ) -> list[Literal["identity", "quality"] | None]:
-        """``quality`` for a face whose quality is too low before, ``identity`` for one too far from
-        it afterwards (1 - cosine), else None.
+        """Why each of N restored faces is refused, or None.
 
-        ``before``, ``after``: N crops each, (S, S, 3) sRGB; ``template``: (5, 2), where their
-        landmarks lie.
+        ``quality``: the original is too poor to be recognised.  ``identity``: the cosine distance
+        of the restored face from the original is too large.  ``before``, ``after``: N crops each,
+        (S, S, 3) sRGB; ``template``: (5, 2), where their landmarks lie.
         """
-        features, quality = self._measure(
-            [_face(crop, template) for crop in (*before, *after)],
-        )
+        features, quality = self._measure([_face(crop, template) for crop in (*before, *after)])
         count = len(before)
         distances = 1 - F.cosine_similarity(features[:count], features[count:])
         return [
@@ -77,19 +75,19 @@ class EqFace:
 
 
 def _verdict(quality: float, distance: float) -> Literal["identity", "quality"] | None:
-    """What is not a number is not good enough."""
-    if not quality >= LEAST_QUALITY:
+    """NaN counts as too poor, or too far."""
+    if not quality >= MIN_QUALITY:
         return "quality"
-    return None if distance <= MOST_DISTANCE else "identity"
+    return None if distance <= MAX_DISTANCE else "identity"
 
 
 def load_eqface(backbone: Path, quality: Path, device: torch.device) -> FaceQuality:
-    """From ``eqface_backbone.pth`` and ``eqface_quality.pth``.  Raises WeightsError."""
+    """Load ``eqface_backbone.pth`` and ``eqface_quality.pth``.  Raises WeightsError."""
     network = FaceQuality()
     try:
         network.load(read_tensors(backbone), read_tensors(quality))
     except RuntimeError as error:
-        raise WeightsError(f"{backbone} and {quality} are not EQFace's: {error}") from error
+        raise WeightsError(f"{backbone} and {quality} do not hold EQFace: {error}") from error
     return network.eval().requires_grad_(False).to(device)
 
 

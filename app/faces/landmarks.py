@@ -1,4 +1,4 @@
-"""Whether five landmarks are those of a face that can be brought upright and restored."""
+"""Checking that five landmarks form a face that can be aligned and restored."""
 
 from __future__ import annotations
 
@@ -9,24 +9,24 @@ from numpy.typing import NDArray
 
 Flaw = Literal["landmarks", "profile"]
 
-# In distances of the mouth from the eyes.  On 660 portraits, 58 faces of a group photo and 130
-# faces of 12 pixels the eyes lie 0.8 to 1.2 apart, the corners of the mouth 0.6 to 1.2, both level
-# to 0.05, and the nose 0.4 to 0.75 below the eyes; there is room for nods of 50 degrees.
+# In units of the distance from the eyes to the mouth.  On 660 portraits, 58 faces of a group photo
+# and 130 faces of 12 pixels, the eyes are 0.8 to 1.2 apart and the corners of the mouth 0.6 to 1.2,
+# both level to 0.05, and the nose is 0.4 to 0.75 below the eyes.  The limits allow for nods of 50
+# degrees.
 _WIDEST = 1.9
 _NARROWEST_MOUTH = 0.1
 _NOSE = (0.1, 0.95)
 _TILT = 0.35
-_EYES_IN_PROFILE = 0.4  # turned by 65 degrees
+_EYES_IN_PROFILE = 0.4  # distance of the eyes of a head turned by 65 degrees
 _NOSE_BEYOND_THE_EYES = 0.15
 
 
 def flaw(landmarks: NDArray[np.floating]) -> Flaw | None:
-    """What is wrong with (5, 2) landmarks, in pixels of any picture; None: nothing.
+    """What is wrong with (5, 2) landmarks in pixels, or None if nothing is.
 
-    Faces may be turned in the picture by any angle.  ``landmarks``: they are not in the order or
-    the proportions of a face's, as with things that are none and with faces that the detector did
-    not understand.  ``profile``: the face is seen from the side; what generators know of faces
-    would give it a second eye.
+    The face may be rotated by any angle in the picture.  ``landmarks``: they do not have the order
+    or the proportions of a face, because the detection is no face or its landmarks are wrong.
+    ``profile``: the face is seen from the side, and a generator would add a second eye.
     """
     eyes, mouth = landmarks[:2].mean(0), landmarks[3:].mean(0)
     unit = float(np.linalg.norm(mouth - eyes))

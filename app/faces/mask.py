@@ -1,6 +1,7 @@
-"""What of a crop is pasted, softly: an oval about the face, by where the landmarks lie.
+"""Soft masks that say which part of a crop is pasted.
 
-Or, where a network has parsed the crop, what it takes for the person's head.
+The mask is an oval around the face, placed by its landmarks, or the person's head if ParseNet has
+parsed the crop.
 """
 
 from __future__ import annotations
@@ -12,32 +13,34 @@ from numpy.typing import NDArray
 FloatMap = NDArray[np.float32]
 
 SIDE = 256
-"""Masks have this many pixels a side, whatever the crop: they are smooth."""
+"""Pixels a side of a mask.  Masks are smooth, so the size of the crop does not matter."""
 
-# In distances of the mouth from the eyes, from between the eyes towards the chin; chosen by
-# eye, so that hairline, ears and chin lie within and little of what is about them.
+# The oval, in units of the distance from the eyes to the mouth, measured from between the eyes
+# towards the chin.  Chosen by eye, so that hairline, ears and chin lie inside with little
+# background.
 _MIDDLE = 0.35
 _HALF_HEIGHT = 1.7
 _HALF_WIDTH = 1.45
-_FEATHER = 0.36  # of the way from the middle, the last part, over which the mask fades
-_EDGE = 0.06  # of the crop's side: nothing is sharp where a crop ends
-_DOMINANCE = 0.35  # sigma of a face's claim to a pixel that another one covers, too, of the oval
+_FEATHER = 0.36  # share of the oval's radius over which the mask fades out
+_EDGE = 0.06  # share of the crop's side over which the mask fades out at the crop's border
+_DOMINANCE = 0.35  # sigma, in radii of the oval, of a face's claim to pixels that faces share
 
 # ParseNet's classes, as facexlib lists them: background, skin, nose, glasses, eyes, brows, ears,
 # mouth and lips, hair, hat, earring, necklace, neck, clothes.  GPEN itself pastes these.
 CLASSES = 19
 _FACE = np.isin(np.arange(CLASSES), range(1, 13))
 _PASTED = _FACE | np.isin(np.arange(CLASSES), (13, 15, 16, 17))
-_SOFT = 0.125  # sigma at the border of what was parsed, in the unit above: as soft as the oval
-_REACH = 2.5  # sigmas that it reaches: farther out a mask is 0 to the bit
-_LEAST_FACE = 0.25  # of the oval that a face fills; less, and the crop was not understood
+_SOFT = 0.125  # sigma of the blur of a parsed mask, in the unit above: as soft as the oval
+_REACH = 2.5  # sigmas at which the blur ends, so that the mask is exactly 0 farther out
+_MIN_FACE = 0.25  # share of the oval that must be face; with less, the parsing has failed
 
 
 def oval(template: NDArray[np.floating], size: int) -> FloatMap:
-    """(SIDE, SIDE, 2): how far a crop covers a pixel, 0 to 1, and how strong its claim to it is.
+    """An oval mask (SIDE, SIDE, 2) of cover and claim.
 
-    ``template`` are the (5, 2) landmarks in a crop of ``size`` pixels a side.  Both are 0 at the
-    border of the crop and beyond the oval; the first is 1 over the face.
+    The cover, 0 to 1, is how much of the photo is replaced: 1 over the face.  The claim, at least
+    0, is the face's weight where several masks overlap.  Both are 0 at the border of the crop and
+    outside the oval.  ``template``: (5, 2) landmarks in a crop of ``size`` pixels a side.
     """
     position, distance = _positions(size), _distance(template, size)
     inside = np.minimum(position + 0.5, size - 0.5 - position) / (_EDGE * size)
@@ -48,36 +51,36 @@ def oval(template: NDArray[np.floating], size: int) -> FloatMap:
 
 
 def parsed(classes: NDArray[np.uint8], template: NDArray[np.floating], size: int) -> FloatMap:
-    """As :func:`oval`, but of a crop that ParseNet has parsed: face, hair and neck are covered.
+    """A mask like that of :func:`oval`, which covers face, hair and neck as ParseNet sees them.
 
-    What hides the face is not, nor is what does not hang together with it, as the next one's head
-    unless the two touch.
-    ``classes`` are (N, N), each less than CLASSES, of the whole crop.  Where hardly any of the oval
-    is a face, the parsing has failed, and the mask is the oval.
+    Objects in front of the face are not covered.  Neither is what is not connected to it, such as
+    another person's head, unless the two touch.  ``classes``: (N, N), each less than CLASSES, for
+    the whole crop.  If hardly any of the oval is face, the parsing has failed, and the oval is
+    returned.
     """
-    whole = oval(template, size)
-    inside = whole[..., 0] > 0.5
-    face, pasted = (_reduced(kind[classes]) for kind in (_FACE, _PASTED))
-    count, parts = cv2.connectedComponents((pasted > 0).astype(np.uint8))
-    own = np.zeros(count, bool)
-    own[parts[inside & (face > 0)]] = True
+    fallback = oval(template, size)
+    inside = fallback[..., 0] > 0.5
+    face, pasted = (_shrunk(kind[classes]) for kind in (_FACE, _PASTED))
+    count, components = cv2.connectedComponents((pasted > 0).astype(np.uint8))
+    of_face = np.zeros(count, bool)
+    of_face[components[inside & (face > 0)]] = True
     sigma = _SOFT * _unit(template) * SIDE / size
-    cover = _softened(pasted * own[parts], sigma)
-    if np.mean(_softened(face * own[parts], sigma)[inside] > 0.5) < _LEAST_FACE:
-        return whole
+    cover = _softened(pasted * of_face[components], sigma)
+    if np.mean(_softened(face * of_face[components], sigma)[inside] > 0.5) < _MIN_FACE:
+        return fallback
     distance = _distance(template, size)
-    # it reaches farther than the oval, where so small a claim must not be lost to rounding
+    # the mask is larger than the oval, and a claim as small as the oval's would be rounded away
     claim = cover * (np.exp(-((distance / _DOMINANCE) ** 2) / 2) + 1e-2)
     return np.stack([cover, claim], axis=2).astype(np.float32)
 
 
 def _positions(size: int) -> NDArray[np.float64]:
-    """Of the mask's pixels along a side of the crop."""
+    """(SIDE,): the positions of the mask's pixels along a side of the crop, in its pixels."""
     return np.asarray((np.arange(SIDE) + 0.5) * (size / SIDE) - 0.5, np.float64)
 
 
 def _distance(template: NDArray[np.floating], size: int) -> NDArray[np.float64]:
-    """(SIDE, SIDE): from the middle of the oval, 0, over its border, 1."""
+    """(SIDE, SIDE): the distance from the oval's middle; 0 there and 1 at its border."""
     eyes, mouth = template[:2].mean(0), template[3:].mean(0)
     unit = _unit(template)
     down = (mouth - eyes) / unit
@@ -90,31 +93,31 @@ def _distance(template: NDArray[np.floating], size: int) -> NDArray[np.float64]:
 
 
 def _unit(template: NDArray[np.floating]) -> float:
-    """From the eyes to the mouth, in pixels of the crop."""
+    """The distance from the eyes to the mouth, in pixels of the crop."""
     return float(np.linalg.norm(template[3:].mean(0) - template[:2].mean(0)))
 
 
-def _reduced(there: NDArray[np.bool_]) -> FloatMap:
-    """(SIDE, SIDE): how much of each pixel is there."""
+def _shrunk(selected: NDArray[np.bool_]) -> FloatMap:
+    """(SIDE, SIDE): the share of each pixel's area that is selected."""
     return np.asarray(
-        cv2.resize(there.astype(np.float32), (SIDE, SIDE), interpolation=cv2.INTER_AREA)
+        cv2.resize(selected.astype(np.float32), (SIDE, SIDE), interpolation=cv2.INTER_AREA)
     )
 
 
 def _softened(mask: FloatMap, sigma: float) -> FloatMap:
-    """Blurred, and 0 at the border of the crop."""
+    """The mask blurred, and 0 at the border of the crop."""
     reach = round(_REACH * sigma)
-    kept = np.zeros_like(mask)
-    within = slice(reach + 1, -reach - 1)
-    kept[within, within] = mask[within, within]
+    framed = np.zeros_like(mask)
+    interior = slice(reach + 1, -reach - 1)
+    framed[interior, interior] = mask[interior, interior]
     soft = cv2.GaussianBlur(
-        kept, (2 * reach + 1, 2 * reach + 1), sigma, borderType=cv2.BORDER_CONSTANT
+        framed, (2 * reach + 1, 2 * reach + 1), sigma, borderType=cv2.BORDER_CONSTANT
     )
     return np.minimum(soft, np.float32(1))
 
 
 def _smooth(values: NDArray[np.float64]) -> NDArray[np.float64]:
-    """0 up to 0, 1 from 1, and in between without a corner: no eye sees where it begins."""
+    """Smootherstep: 0 up to 0, 1 from 1 on, with continuous slope, so that no edge is visible."""
     t = np.clip(values, 0, 1)
     smooth: NDArray[np.float64] = t**3 * (t * (6 * t - 15) + 10)
     return smooth

@@ -1,4 +1,4 @@
-"""The way of a photo, in plain functions: :func:`find` before the network, :func:`finish` after."""
+"""The steps of restoring a photo: :func:`find` before the generator, :func:`finish` after it."""
 
 from __future__ import annotations
 
@@ -35,42 +35,45 @@ Reason = Literal["limit", "not selected", "landmarks", "profile", "identity", "q
 
 @dataclass(frozen=True)
 class Timings:
-    """Seconds; together what a request took from the last byte of its body on."""
+    """Seconds per step.  Their sum is how long a request took after the last byte of its body."""
 
     wait: float = 0
-    """In the line, until the photo's turn."""
+    """Waiting until the photo is taken on."""
     decode: float = 0
     detect: float = 0
-    """Aligning included."""
+    """Detecting and aligning faces."""
     queue: float = 0
-    """For the other faces of a batch, and for a thread that finishes the photo."""
+    """Waiting for the other faces of a batch, and for a thread that finishes the photo."""
     restore: float = 0
     paste: float = 0
-    """Parsing and upscaling included."""
+    """Checking, parsing, upscaling and pasting."""
     encode: float = 0
 
 
 @dataclass(frozen=True)
 class FaceReport:
     face: Face
-    """In pixels of the photo; once it is finished, of the output picture."""
+    """In pixels of the photo, and after :func:`finish` of the output picture."""
     restored: bool
     reason: Reason | None
-    """Why a face was left as it was."""
+    """Why the face was not restored; None if it was."""
 
 
 @dataclass(frozen=True)
 class FoundFaces:
+    """A decoded photo and its faces, ready for the generator."""
+
     model: str
-    """Name of the generator that they are aligned for."""
+    """Name of the generator that the faces are aligned for."""
     photo: Photo
     colours: Colours
-    """Between the photo's and the network's."""
+    """Conversion between the photo's colours and the network's."""
     reports: tuple[FaceReport, ...]
+    """All faces, the largest first."""
     aligned: tuple[AlignedFace, ...]
-    """Those to restore, in the photo's own colours."""
+    """The faces to restore, in the photo's colour space."""
     crops: list[Pixels]
-    """The same in sRGB, as the network is to see them."""
+    """The crops of ``aligned`` in sRGB, which is the network's input."""
     template: NDArray[np.float64]
     """(5, 2): where the landmarks lie in a crop."""
     timings: Timings
@@ -78,6 +81,8 @@ class FoundFaces:
 
 @dataclass(frozen=True)
 class Enhanced:
+    """A finished photo."""
+
     model: str
     picture: EncodedPicture
     width: int
@@ -85,17 +90,17 @@ class Enhanced:
     reports: tuple[FaceReport, ...]
     timings: Timings
     upscaler: str | None
-    """What the photo was enlarged by, if it was."""
+    """What enlarged the photo; None if it was not enlarged."""
 
 
 Decode = Callable[[bytes, int], Photo]
-"""Decodes a file of so many pixels at most, as :func:`app.imaging.decode.decode` does."""
+"""Decodes a file of at most so many pixels, as :func:`app.imaging.decode.decode` does."""
 
 
 def measure_work(
     data: bytes, options: EnhanceOptions, limits: Limits, measure: Callable[[bytes, int], int]
 ) -> int:
-    """Pixels of the output, by the photo's header alone.  Raises what ``measure`` does."""
+    """Pixels of the output, from the photo's header.  Raises what ``measure`` does."""
     return measure(data, _max_pixels(options, limits)) * options.upscale**2
 
 
@@ -114,8 +119,8 @@ def find(
 ) -> FoundFaces:
     """Decode a photo, detect its faces, and align those to restore.
 
-    ``decode`` decodes in this process unless told otherwise, which is for files that one trusts.
-    Raises what it raises, NotSquare, NoFace and DeadlineExceeded.
+    ``decode`` by default decodes in this process, which is for files that are trusted.  Raises what
+    it raises, NotSquare, NoFace and DeadlineExceeded.
     """
     deadline.check()
     start = time.perf_counter()
@@ -164,10 +169,9 @@ def finish(
 ) -> Enhanced:
     """Paste the restored crops, in the order of ``found.aligned``, and encode the photo.
 
-    Those that the guard refuses are left out, and reported.  ``parser`` says what of a crop is
-    pasted; without, an oval is.
-    Raises DeadlineExceeded, MemoryFull where the upscaler's device is too small, and
-    torch.OutOfMemoryError where the guard's or the parser's is.
+    Faces that the guard refuses are not pasted, and their reports say why.  Masks come from
+    ``parser``; without one they are ovals.  Raises DeadlineExceeded, MemoryFull if the upscaler
+    runs out of memory, and torch.OutOfMemoryError if the guard or the parser does.
     """
     deadline.check()
     start = time.perf_counter()
@@ -182,7 +186,7 @@ def finish(
     ]
     if options.match_colour:
         crops = colours_matched(crops, [face.crop for face in found.aligned], found.template)
-    # an aligned picture is covered by its face
+    # an aligned picture is all face, so no network need enlarge the background
     network = None if options.aligned else upscaler
     photo, upscaled_by = upscaled(found.photo, options.upscale, network, deadline)
     if options.aligned and crops:
@@ -207,13 +211,8 @@ def finish(
         )
     deadline.check()
     pasted = time.perf_counter()
-    photo = replace(photo, pixels=pixels)  # the enlarged one need not stay in memory
-    picture = encode(
-        photo,
-        options.format,
-        options.quality,
-        strip_metadata=options.strip_metadata,
-    )
+    photo = replace(photo, pixels=pixels)  # frees the enlarged photo before encoding
+    picture = encode(photo, options.format, options.quality, strip_metadata=options.strip_metadata)
     return Enhanced(
         found.model,
         picture,
@@ -228,39 +227,39 @@ def finish(
 def without_refused(
     found: FoundFaces, restored: Sequence[Pixels], guard: Guard
 ) -> tuple[FoundFaces, list[Pixels]]:
-    """Less the faces that the guard refuses; their reports say why."""
+    """Drop the faces and crops that the guard refuses; the reports of these faces say why."""
     refusals = guard.refusals(found.crops, restored, found.template, grey=found.colours.grey)
     reports = list(found.reports)
-    places = [i for i, report in enumerate(reports) if report.restored]
-    for place, refusal in zip(places, refusals, strict=True):
+    attempted = [i for i, report in enumerate(reports) if report.restored]
+    for i, refusal in zip(attempted, refusals, strict=True):
         if refusal is not None:
-            reports[place] = replace(reports[place], restored=False, reason=refusal)
-    kept = [i for i, refusal in enumerate(refusals) if refusal is None]
-    less = replace(
+            reports[i] = replace(reports[i], restored=False, reason=refusal)
+    accepted = [i for i, refusal in enumerate(refusals) if refusal is None]
+    remaining = replace(
         found,
         reports=tuple(reports),
-        aligned=tuple(found.aligned[i] for i in kept),
-        crops=[found.crops[i] for i in kept],
+        aligned=tuple(found.aligned[i] for i in accepted),
+        crops=[found.crops[i] for i in accepted],
     )
-    return less, [restored[i] for i in kept]
+    return remaining, [restored[i] for i in accepted]
 
 
 def _parsed_masks(
     found: FoundFaces, restored: Sequence[Pixels], parser: FaceParser, deadline: Deadline
 ) -> list[FloatMap]:
-    """What is pasted of each face.
+    """The mask of each restored face.
 
-    The oval where the crop shows another one that is to stay as it was: of two heads that touch, a
-    parser makes one.
+    It is an oval if the crop also shows a face that must not change, because the parser does not
+    separate two heads that touch.
     """
     if not restored:
         return []
-    left_alone = [report.face.landmarks for report in found.reports if not report.restored]
+    unchanged = [report.face.landmarks for report in found.reports if not report.restored]
     masks = [oval(found.template, restored[0].shape[0])] * len(restored)
     parsed = [
         i
         for i, face in enumerate(found.aligned)
-        if not any(_shows(face, landmarks) for landmarks in left_alone)
+        if not any(_shows(face, landmarks) for landmarks in unchanged)
     ]
     crops = [restored[i] for i in parsed]
     for i, mask in zip(parsed, parser.masks(crops, found.template, deadline), strict=True):
@@ -269,14 +268,14 @@ def _parsed_masks(
 
 
 def _shows(face: AlignedFace, landmarks: NDArray[np.floating]) -> bool:
-    """Whether the middle of (5, 2) landmarks in the photo is in a face's crop."""
+    """Whether a face's crop shows the middle of (5, 2) landmarks in the photo."""
     x, y = face.matrix @ np.append(landmarks.mean(0), 1)
     height, width = face.crop.shape[:2]
     return bool(0 <= x < width and 0 <= y < height)
 
 
 def _whole_picture(photo: Photo, restorer: Restorer) -> Face:
-    """A face that fills an aligned picture."""
+    """The face that fills an aligned picture.  Raises NotSquare."""
     if photo.width != photo.height:
         raise NotSquare(f"The picture has {photo.width}x{photo.height} pixels.")
     landmarks = rescaled(restorer.template, photo.width / restorer.size)
@@ -287,26 +286,24 @@ def _whole_picture(photo: Photo, restorer: Restorer) -> Face:
 def _select(
     faces: list[Face], choice: FaceChoice, limit: int, photo: Photo
 ) -> tuple[FaceReport, ...]:
-    """Which of the faces, sorted by size, are restored: of those whose landmarks are sound."""
+    """Reports that say which faces are restored.
+
+    ``faces`` are sorted, the largest first.  Faces with flawed landmarks are never chosen.
+    """
     flaws = [flaw(face.landmarks) for face in faces]
-    sound = [i for i, found in enumerate(flaws) if found is None]
+    sound = [i for i, fault in enumerate(flaws) if fault is None]
     if choice == "largest":
-        wanted = sound[:1]
+        selected = sound[:1]
     elif choice == "center" and sound:
         middle = np.array([photo.width, photo.height]) / 2
-        centres = [(faces[i].box[:2] + faces[i].box[2:]) / 2 for i in sound]
-        nearest = np.argmin([np.linalg.norm(centre - middle) for centre in centres])
-        wanted = [sound[int(nearest)]]
+        centres = np.stack([(faces[i].box[:2] + faces[i].box[2:]) / 2 for i in sound])
+        selected = [sound[int(np.linalg.norm(centres - middle, axis=1).argmin())]]
     else:
-        wanted = sound[:limit]
-
-    def reason(i: int) -> Reason | None:
-        if i in wanted:
-            return None
-        return flaws[i] or ("limit" if choice == "all" else "not selected")
-
+        selected = sound[:limit]
+    excluded: Reason = "limit" if choice == "all" else "not selected"
     return tuple(
-        FaceReport(face, restored=i in wanted, reason=reason(i)) for i, face in enumerate(faces)
+        FaceReport(face, i in selected, None if i in selected else flaws[i] or excluded)
+        for i, face in enumerate(faces)
     )
 
 

@@ -1,8 +1,8 @@
-"""The photo around the faces, enlarged: by a network where its weights are here, else bicubic.
+"""Enlarging photos: by a network if its weights are on this machine, else bicubically.
 
-The network takes a photo in tiles, each seen with a margin of its surroundings, so that memory is
-bounded and no seam is left.  It is given the photo's own values: between colour spaces for screens
-they differ by less than between two photos, and nothing is lost to conversions of 8 bits.
+The network processes a photo in tiles, each with a margin of its surroundings, which bounds the
+memory and avoids seams.  Its input is the photo's values without colour conversion: colour spaces
+for screens differ less than photos do, and converting 8-bit values would lose precision.
 """
 
 from __future__ import annotations
@@ -31,34 +31,35 @@ log = logging.getLogger(__name__)
 
 CLASSICAL = "bicubic"
 
-# In features: pixels of the photo, or of one half its size for a network that enlarges twice.
-CORE = 384  # a tile's side, at most
-# Seen around a tile.  Measured with RealESRGAN_x4plus on four tiles against one: of the values
-# 0.04% differ by more than a level, and none by more than 3; with Real-ESRGAN's own margin of 10
-# pixels 12% do, by up to 46.
+# The following are in features: pixels of the photo, or blocks of 2x2 pixels for a network that
+# enlarges by 2.
+CORE = 384  # maximum side of a tile
+# Margin around a tile.  Measured with RealESRGAN_x4plus, four tiles against one: 0.04% of the
+# values differ by more than a level, and none by more than 3.  With Real-ESRGAN's own margin of 10
+# pixels, 12% differ by more than a level, by up to 46.
 HALO = 48
-_SMALLEST_CORE = 32
-_SHARE = 0.8  # of a deadline that enlarging may take: pasting and encoding follow
-_SAMPLE = 64  # features
+_MIN_CORE = 32
+_SHARE = 0.8  # share of the remaining time for enlarging; pasting and encoding follow
+_SAMPLE = 64  # side of the square on which the pace is measured
 
 
 @dataclass(frozen=True)
 class Upscaler:
-    """A network that enlarges photos, and how it is run: a tile at a time."""
+    """A network that enlarges photos, and the thread that runs it, one tile at a time."""
 
     name: str
     network: SuperResolution
     thread: WatchedPool
-    """A single one, which may use all cores."""
+    """A single thread, which may use all cores."""
     pace: Pace
-    """Seconds a feature."""
+    """Seconds per feature."""
     turn: threading.Lock = field(default_factory=threading.Lock, compare=False)
-    """Held for a whole photo: if several took turns at each tile, all of them would be late."""
+    """Held for a whole photo: if photos alternated tile by tile, all of them would be late."""
 
 
 @dataclass(frozen=True)
 class _Tile:
-    """Half-open ranges of a photo's rows and columns."""
+    """A rectangle of a photo, as half-open ranges of rows and columns."""
 
     y0: int
     y1: int
@@ -70,7 +71,7 @@ class _Tile:
         return (self.y1 - self.y0) * (self.x1 - self.x0)
 
     def widened(self, halo: int, height: int, width: int) -> _Tile:
-        """With what is seen around it of a photo of this size."""
+        """The tile with a margin of ``halo`` pixels, clipped to a photo of this size."""
         return _Tile(
             max(0, self.y0 - halo),
             min(height, self.y1 + halo),
@@ -79,7 +80,7 @@ class _Tile:
         )
 
     def halves(self, step: int) -> tuple[_Tile, _Tile]:
-        """Cut across its longer side, at a multiple of ``step`` from its beginning."""
+        """Split the longer side at a multiple of ``step`` from its beginning."""
         if self.y1 - self.y0 >= self.x1 - self.x0:
             y = self.y0 + (self.y1 - self.y0) // 2 // step * step
             return replace(self, y1=y), replace(self, y0=y)
@@ -88,10 +89,10 @@ class _Tile:
 
 
 def make_upscaler(name: str, network: SuperResolution, threads: int) -> Upscaler:
-    """Warm the network up where it is, and see how long it takes.
+    """Warm the network up on its device, and measure its pace.
 
-    ``threads``: how many it may use of the processor.  Raises FloatingPointError when its output
-    is not finite.
+    ``threads``: how many CPU threads it may use.  Raises FloatingPointError if its output is not
+    finite.
     """
     thread = WatchedPool(1, "gpen-upscale", threads)
     side = _SAMPLE * network.fold
@@ -105,16 +106,16 @@ def make_upscaler(name: str, network: SuperResolution, threads: int) -> Upscaler
 def upscaled(
     photo: Photo, scale: int, upscaler: Upscaler | None = None, deadline: Deadline = NEVER
 ) -> tuple[Photo, str | None]:
-    """The photo ``scale`` times larger, and by what: None where nothing was to be done.
+    """The photo ``scale`` times larger (1, 2 or 4), and what enlarged it; None for a scale of 1.
 
-    Without a network, or where it would take longer than the deadline leaves, bicubic.  Alpha
-    always is bilinear, which does not overshoot.  Raises DeadlineExceeded, MemoryFull, and
-    FloatingPointError when the network's output is not finite.
+    Bicubic without a network, or if the network would exceed the deadline.  Alpha is always
+    bilinear, which does not overshoot.  Raises DeadlineExceeded, MemoryFull, and FloatingPointError
+    if the network's output is not finite.
     """
     if scale == 1:
         return photo, None
     if upscaler is not None and not _gets_a_turn(upscaler, photo, scale, deadline):
-        log.info("%s would take too long", upscaler.name)
+        log.info("%s would exceed the deadline", upscaler.name)
         upscaler = None
     if upscaler is None:
         pixels = _resized(photo.pixels, scale, cv2.INTER_CUBIC)
@@ -133,7 +134,7 @@ def upscaled(
 
 
 def _gets_a_turn(upscaler: Upscaler, photo: Photo, scale: int, deadline: Deadline) -> bool:
-    """Whether the network was free in time; its turn is then held."""
+    """Wait for the network as long as the deadline allows; if True, the caller holds its lock."""
     spare = _SHARE * deadline.remaining - _seconds(upscaler, photo, scale)
     return spare >= 0 and upscaler.turn.acquire(timeout=min(spare, threading.TIMEOUT_MAX))
 
@@ -146,11 +147,11 @@ def _resized(levels: Levels, scale: int, interpolation: int) -> Levels:
 def enlarge(
     upscaler: Upscaler, levels: Levels, scale: int, deadline: Deadline = NEVER, *, grey: bool
 ) -> Levels:
-    """(H, W, 3) -> (scale * H, scale * W, 3) of the same depth, 2 or 4 being the scale.
+    """(H, W, 3) -> (scale * H, scale * W, 3) of the same depth; ``scale`` is 2 or 4.
 
-    A network that enlarges twice is used twice for 4: it costs two thirds of what one that enlarges
-    four times does.  The result of the latter is reduced for 2.  What is ``grey`` stays grey.
-    Raises DeadlineExceeded, MemoryFull and FloatingPointError.
+    For a scale of 4, a network that enlarges by 2 is applied twice, which costs two thirds of one
+    that enlarges by 4.  For a scale of 2, the result of the latter is halved.  A ``grey`` photo
+    stays grey.  Raises DeadlineExceeded, MemoryFull and FloatingPointError.
     """
     for reduction in _reductions(upscaler.network.scale, scale):
         levels = _enlarged_once(upscaler, levels, reduction, deadline, grey=grey)
@@ -158,18 +159,18 @@ def enlarge(
 
 
 def _reductions(native: int, scale: int) -> tuple[int, ...]:
-    """For each use of the network, by how much its result is then reduced."""
+    """For each application of the network, the factor by which its result is then shrunk."""
     return (1, 1) if native < scale else (native // scale,)
 
 
 def _seconds(upscaler: Upscaler, photo: Photo, scale: int) -> float:
-    """About how long the network takes for a photo, if it is alone."""
+    """An estimate of how long the network takes for a photo."""
     network, features = upscaler.network, 0
     height, width = photo.height, photo.width
     for _ in _reductions(network.scale, scale):
         for tile in _tiles(height, width, network.fold):
-            seen = tile.widened(HALO * network.fold, height, width)
-            features += seen.area // network.fold**2
+            window = tile.widened(HALO * network.fold, height, width)
+            features += window.area // network.fold**2
         height, width = height * network.scale, width * network.scale
     return features * upscaler.pace.seconds
 
@@ -184,15 +185,15 @@ def _enlarged_once(
     rows, columns = _indices(height, network.fold), _indices(width, network.fold)
 
     def pieces(tile: _Tile) -> Iterator[tuple[_Tile, Levels]]:
-        """Of a tile; more than one where the device has too little memory for it."""
+        """A tile enlarged, or its halves if the device has too little memory for the whole."""
         deadline.check()
-        seen = tile.widened(HALO * network.fold, len(rows), len(columns))
-        margins = (tile.y0 - seen.y0, seen.y1 - tile.y1, tile.x0 - seen.x0, seen.x1 - tile.x1)
-        window = levels[np.ix_(rows[seen.y0 : seen.y1], columns[seen.x0 : seen.x1])]
+        wide = tile.widened(HALO * network.fold, len(rows), len(columns))
+        margins = (tile.y0 - wide.y0, wide.y1 - tile.y1, tile.x0 - wide.x0, wide.x1 - tile.x1)
+        window = levels[np.ix_(rows[wide.y0 : wide.y1], columns[wide.x0 : wide.x1])]
         try:
             piece = _in_turn(upscaler, window, margins, reduction, deadline, grey=grey)
         except torch.OutOfMemoryError as error:
-            if tile.area <= (_SMALLEST_CORE * network.fold) ** 2:
+            if tile.area <= (_MIN_CORE * network.fold) ** 2:
                 raise MemoryFull(
                     "The device has too little memory to enlarge a photo.", retry_after=1
                 ) from error
@@ -204,7 +205,7 @@ def _enlarged_once(
 
     for tile in _tiles(len(rows), len(columns), network.fold):
         for part, piece in pieces(tile):
-            # an odd photo was given another row or column, which there is no room for
+            # the row or column that pads an odd side is cut off
             target = result[
                 scale * part.y0 : scale * part.y1,
                 scale * part.x0 : scale * part.x1,
@@ -214,7 +215,7 @@ def _enlarged_once(
 
 
 def _indices(side: int, fold: int) -> NDArray[np.intp]:
-    """Of the rows or columns that are seen, as many as the network can fold."""
+    """Indices of a side's rows or columns, mirrored at the end to a multiple of ``fold``."""
     return np.pad(np.arange(side), (0, -side % fold), mode="reflect")
 
 
@@ -225,7 +226,10 @@ def _tiles(height: int, width: int, fold: int) -> Iterator[_Tile]:
 
 
 def _parts(side: int, fold: int) -> Iterator[tuple[int, int]]:
-    """Even parts of a side, none longer than a tile, and all but the last multiples of ``fold``."""
+    """Split a side into parts of about equal length, each at most CORE * fold.
+
+    All parts but the last are multiples of ``fold``.
+    """
     count = math.ceil(side / (CORE * fold))
     step = math.ceil(side / count / fold) * fold
     for start in range(0, side, step):
@@ -241,14 +245,14 @@ def _in_turn(
     *,
     grey: bool,
 ) -> Levels:
-    """A tile by the network, whose pace is learned.  Raises DeadlineExceeded."""
+    """Enlarge a tile in the network's thread, and update its pace.  Raises DeadlineExceeded."""
 
     def work() -> Levels:
         deadline.check()
         start = time.perf_counter()
         piece = _run(upscaler.network, window, margins, reduction, grey=grey)
         features = window.shape[0] * window.shape[1] / upscaler.network.fold**2
-        if features >= _SAMPLE**2:  # less tells of overheads
+        if features >= _SAMPLE**2:  # smaller tiles measure mostly overhead
             upscaler.pace.note((time.perf_counter() - start) / features)
         return piece
 

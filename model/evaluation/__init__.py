@@ -1,1 +1,1 @@
-"""How good a restoration is: measures, and how they are shown."""
+"""Measures of how good a restoration is, and reports of them."""

@@ -1,4 +1,4 @@
-"""Pictures to look at: rows of faces, as the network got and gave them."""
+"""Pictures for inspection: rows of faces before and after restoration."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ Levels = NDArray[np.uint8]
 
 
 def make_grid(*columns: Tensor) -> Levels:
-    """A row per face, a column per (N, 3, R, R) in [-1, 1]: (N * R, columns * R, 3)."""
+    """Columns (N, 3, R, R) in [-1, 1] -> a picture (N * R, columns * R, 3) with a row per face."""
     rows = np.concatenate([to_levels(column).cpu().byte().numpy() for column in columns], axis=3)
     grid: Levels = np.concatenate(rows.transpose(0, 2, 3, 1))
     return grid
 
 
 def save_picture(path: Path, picture: Levels) -> None:
-    """Write a picture.  Raises OSError."""
+    """Write a picture in the format of the path's suffix.  Raises OSError."""
     if not cv2.imwrite(str(path), cv2.cvtColor(picture, cv2.COLOR_RGB2BGR)):
         raise OSError(f"{path} cannot be written")

@@ -1,8 +1,9 @@
-"""Where a restoration puts eyes, nose and mouth, beside where they are in the original.
+"""Landmark error: how far a restoration's eyes, nose and mouth are from the original's.
 
-The geometry of a face, as the bundled detector sees it, and no proof of an identity: alignment
-leaves little of it.  On 56 held-out portraits, in distances of the eyes: 0.02 is noise (what it
-finds in a mirrored picture), an average face is 0.05 from each, another person's 0.07.
+The bundled detector finds the landmarks.  They describe the geometry of a face but do not identify
+a person, because alignment removes most differences.  On 56 held-out portraits, in units of the
+distance between the eyes: the detector's noise is 0.02 (measured on mirrored pictures), the average
+face is 0.05 from each face, and another person's face 0.07.
 """
 
 from __future__ import annotations
@@ -18,14 +19,15 @@ from model.networks import retinaface
 from model.networks.retinaface import Candidates
 
 _THRESHOLD = 0.9
-_REDUCTIONS = (1, 2, 4)  # as in app/detect: grain hides a face at its own size
+_REDUCTIONS = (1, 2, 4)  # as in app/faces/detect.py: noise hides faces at full size
 
 
 def landmark_error(detector: nn.Module, restored: Tensor, target: Tensor) -> Tensor:
-    """Mean distance of the five landmarks, in distances of the target's eyes: 0 to 1, (N,).
+    """Mean distance of the five landmarks, (N,), relative to the distance of the target's eyes.
 
-    Of aligned faces, both (N, 3, R, R) in [-1, 1].  1 too where no face is found in ``restored``,
-    so that nothing is gained by one beyond recognition; NaN where none is found in ``target``.
+    Both pictures are aligned faces, (N, 3, R, R) in [-1, 1].  Errors are at most 1, which is also
+    the error if no face is found in ``restored``, so that a face beyond recognition is never
+    better.  NaN if no face is found in ``target``.
     """
     found, expected = find_landmarks(detector, restored), find_landmarks(detector, target)
     eyes = np.linalg.norm(expected[:, 1] - expected[:, 0], axis=-1)
@@ -35,12 +37,12 @@ def landmark_error(detector: nn.Module, restored: Tensor, target: Tensor) -> Ten
 
 
 def face_found(detector: nn.Module, pictures: Tensor) -> Tensor:
-    """1 where the face of an aligned picture is found, else 0: (N, 3, R, R) in [-1, 1] -> (N,)."""
+    """1 if the detector finds the aligned face, else 0: (N, 3, R, R) in [-1, 1] -> (N,)."""
     return torch.from_numpy(~np.isnan(find_landmarks(detector, pictures)).any((1, 2))).double()
 
 
 def find_landmarks(detector: nn.Module, pictures: Tensor) -> Floats:
-    """Of the best scored face over the centre of each picture; NaN where there is none.
+    """Landmarks of the face with the best score over each picture's centre; NaN if there is none.
 
     (N, 3, R, R) in [-1, 1] -> (N, 5, 2), x and y in pixels.
     """

@@ -1,4 +1,4 @@
-"""How good a restoration is: a value per picture, of (N, 3, R, R) in [-1, 1] compared in 8 bits."""
+"""Scores of restorations, one value per picture, for (N, 3, R, R) in [-1, 1] rounded to 8 bits."""
 
 from __future__ import annotations
 
@@ -21,15 +21,15 @@ from torchmetrics.functional.image import (  # isort: skip
 )
 
 Distance = Callable[[Tensor, Tensor], Tensor]
-"""Of pictures, (N, 3, R, R) each in [-1, 1] -> (N,); NaN where there is none."""
+"""Compares two batches (N, 3, R, R) in [-1, 1] -> (N,), NaN where it is undefined."""
 
 Measure = Callable[[Tensor], Tensor]
-"""Of pictures by themselves, (N, 3, R, R) in [-1, 1] -> (N,); NaN where there is none."""
+"""Measures single pictures, (N, 3, R, R) in [-1, 1] -> (N,), NaN where it is undefined."""
 
 _CHUNK_PIXELS = 2**20
-"""How many pixels are scored at once, unless a single picture has more.
+"""Maximum number of pixels that are scored at a time, unless a single picture has more.
 
-SSIM takes some 150 bytes for each value that it compares: of 64 faces of 512 px, 7 GB or more.
+SSIM needs about 150 bytes per value: 7 GB or more for 64 faces of 512 px.
 """
 
 _LAPLACIAN = torch.tensor([[0.0, 1.0, 0.0], [1.0, -4.0, 1.0], [0.0, 1.0, 0.0]])
@@ -39,43 +39,43 @@ _LUMA = torch.tensor([0.299, 0.587, 0.114])
 @dataclass(frozen=True)
 class _Measured:
     def as_dict(self) -> dict[str, float]:
-        """For JSON: what was measured."""
+        """The values that were measured, for JSON."""
         return {name: value for name, value in asdict(self).items() if value is not None}
 
 
 @dataclass(frozen=True)
 class Scores(_Measured):
-    """Of a picture beside its target; or of many, their means, of sharpness the median."""
+    """Scores of a picture against its target, or means over many (the median of sharpness)."""
 
     psnr: float
     """In dB, over all channels; infinite for identical pictures."""
     ssim: float
-    """Per channel, Gaussian window of 11 (Wang et al., 2004)."""
+    """Mean over channels, with a Gaussian window of 11 pixels (Wang et al., 2004)."""
     sharpness: float
-    """Variance of the luma's Laplacian, as a share of the target's: below 1 is blurred."""
+    """Variance of the luma's Laplacian relative to the target's; below 1 is blurred."""
     lpips: float | None = None
-    """Less is better, as with the next four; None where it was not, or cannot be, measured."""
+    """Lower is better, as for the next four; None if it was not or cannot be measured."""
     perceptual: float | None = None
-    """Distance of EfficientNet-lite1's features."""
+    """Distance between features of EfficientNet-lite1 (``model.networks.efficientnet``)."""
     identity: float | None = None
     """1 - cosine of ArcFace embeddings."""
     landmarks: float | None = None
-    """How far the five landmarks lie from the target's (``model.evaluation.landmarks``)."""
+    """Distance of the five landmarks from the target's (``model.evaluation.landmarks``)."""
     dlib_distance: float | None = None
-    """Of the descriptors of dlib's face recognition (``model.evaluation.recognition``)."""
+    """Distance of dlib's face descriptors (``model.evaluation.recognition``)."""
     same_person: float | None = None
-    """1 where dlib takes both for the same person, else 0; of many, the share."""
+    """1 if dlib sees the same person in both, else 0; over many, the share."""
 
 
 @dataclass(frozen=True)
 class Appearance(_Measured):
-    """Of a picture by itself; or of many, their means."""
+    """Scores of a single picture, or their means over many."""
 
     niqe: float | None = None
-    """Less is better (``model.evaluation.niqe``); None where it was not, or cannot be, measured:
-    flat pictures are left out of the mean."""
+    """Lower is better (``model.evaluation.niqe``); None if it was not or cannot be measured, as for
+    flat pictures, which are left out of the mean."""
     found: float | None = None
-    """1 where the detector finds the face, else 0; of many, the share."""
+    """1 if the detector finds the face, else 0; over many, the share."""
 
 
 _M = TypeVar("_M", bound=_Measured)
@@ -84,10 +84,10 @@ _M = TypeVar("_M", bound=_Measured)
 def score_each(
     restored: Tensor, target: Tensor, distances: Mapping[str, Distance] | None = None
 ) -> list[Scores]:
-    """Scores of every picture of ``restored``; both (N, 3, R, R) in [-1, 1], R at least 11.
+    """The scores of each restored picture; both batches are (N, 3, R, R) in [-1, 1], R at least 11.
 
-    ``distances``: those of the optional scores that are to be measured.  Few pictures are compared
-    at a time, so that memory does not grow with their number.
+    ``distances``: the optional scores to measure, by their names in Scores.  Few pictures are
+    compared at a time, so that the memory does not grow with N.
     """
     count = max(1, _CHUNK_PIXELS // (restored.shape[-2] * restored.shape[-1]))
     return [
@@ -103,17 +103,17 @@ def _score_chunk(
     a, b = to_levels(restored), to_levels(target)
     psnr = peak_signal_noise_ratio(a, b, data_range=255.0, reduction="none", dim=(1, 2, 3))
     sharpness = _laplacian_variance(a) / _laplacian_variance(b).clamp(min=1e-6)
-    always = zip(psnr.tolist(), _ssim(a, b).tolist(), sharpness.tolist(), strict=True)
+    required = zip(psnr.tolist(), _ssim(a, b).tolist(), sharpness.tolist(), strict=True)
     a, b = a / 127.5 - 1, b / 127.5 - 1
-    others = {name: distance(a, b) for name, distance in distances.items()}
+    columns = {name: distance(a, b) for name, distance in distances.items()}
     return [
-        Scores(db, similarity, variance, **other)
-        for (db, similarity, variance), other in zip(always, _rows(others, len(a)), strict=True)
+        Scores(psnr, ssim, sharpness, **optional)
+        for (psnr, ssim, sharpness), optional in zip(required, _rows(columns, len(a)), strict=True)
     ]
 
 
 def _ssim(a: Tensor, b: Tensor) -> Tensor:
-    """Of levels, (N, C, R, R) -> (N,): the mean over channels, compared one at a time."""
+    """Levels (N, C, R, R) -> SSIM (N,), the mean over channels, compared one at a time."""
     channels = []
     for x, y in zip(torch.split(a, 1, dim=1), torch.split(b, 1, dim=1), strict=True):
         ssim = structural_similarity_index_measure(x, y, data_range=255.0, reduction="none")
@@ -123,13 +123,13 @@ def _ssim(a: Tensor, b: Tensor) -> Tensor:
 
 
 def look_at_each(pictures: Tensor, measures: Mapping[str, Measure]) -> list[Appearance]:
-    """Of (N, 3, R, R) in [-1, 1]: what ``measures`` says of each, by the names of Appearance."""
+    """Measure (N, 3, R, R) pictures in [-1, 1]; ``measures`` has the names of Appearance."""
     columns = {name: measure(pictures) for name, measure in measures.items()}
     return [Appearance(**row) for row in _rows(columns, len(pictures))]
 
 
 def summarise(scores: Sequence[_M]) -> _M:
-    """Of many pictures, at least one; each score over those that it could be measured of."""
+    """Summarise at least one picture; each score is over the pictures that have it."""
     summary = {}
     for field in fields(scores[0]):
         values = [getattr(score, field.name) for score in scores]
@@ -155,7 +155,7 @@ def _rows(columns: Mapping[str, Tensor], count: int) -> list[dict[str, float | N
 
 
 def _laplacian_variance(levels: Tensor) -> Tensor:
-    """(N, 3, R, R) -> (N,), on luma."""
+    """Variance of the luma's Laplacian, (N, 3, R, R) levels -> (N,)."""
     luma = (levels * _LUMA.to(levels.device).view(1, 3, 1, 1)).sum(dim=1, keepdim=True)
     edges = F.conv2d(luma, _LAPLACIAN.to(levels.device)[None, None])
     return edges.var(dim=(1, 2, 3))

@@ -1,7 +1,8 @@
-"""NIQE, the quality of a picture without its original (Mittal, Soundararajan & Bovik, 2013).
+"""NIQE, the quality of a picture without a reference (Mittal, Soundararajan & Bovik, 2013).
 
-How far statistics of small differences lie from those of sharp photographs: no face, and no
-training on opinions.  Computed by basicsr, whose package carries the parameters.
+NIQE is the distance between a picture's local statistics and those of sharp photographs.  It knows
+nothing about faces and was not trained on opinions.  basicsr computes it and includes the
+parameters.
 """
 
 from __future__ import annotations
@@ -19,17 +20,17 @@ from model.levels import to_levels
 
 from basicsr.metrics.niqe import calculate_niqe  # isort: skip
 
-_BLOCK = 96  # pixels: the parameters are those of blocks of this size
+_BLOCK = 96  # side in pixels of the blocks that the parameters were fitted on
 
 
 def niqe(pictures: Tensor) -> Tensor:
-    """Less is better: (N, 3, R, R) in [-1, 1] -> (N,).
+    """NIQE of (N, 3, R, R) pictures in [-1, 1] -> (N,); lower is better.
 
-    Of as many whole blocks of 96 pixels as lie around the centre.  NaN where there is nothing to
-    measure: in a flat picture, or a single block.  Raises ValueError where R is less than 96.
+    Uses the whole blocks of 96 pixels around the centre.  NaN for flat pictures and single blocks.
+    Raises ValueError if R is less than 96.
 
-    On 56 held-out portraits, in the mean: 6.9; blurred (sigma 2) 11, with noise of 15 levels 11, as
-    JPEG of quality 8 12, degraded by the gpen recipe 14.
+    The mean over 56 held-out portraits is 6.9.  It is 11 after a blur of sigma 2 or noise of 15
+    levels, 12 after JPEG of quality 8, and 14 after the gpen recipe.
     """
     if min(pictures.shape[-2:]) < _BLOCK:
         raise ValueError(f"NIQE needs pictures of {_BLOCK} pixels or more")
@@ -40,7 +41,7 @@ def niqe(pictures: Tensor) -> Tensor:
 def _niqe(bgr: NDArray[np.uint8]) -> float:
     margin = bgr.shape[0] % _BLOCK // 2
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", RuntimeWarning)  # flat blocks: means of nothing
+        warnings.simplefilter("ignore", RuntimeWarning)  # flat blocks have empty means
         try:
             return float(calculate_niqe(bgr, margin))
         except np.linalg.LinAlgError:

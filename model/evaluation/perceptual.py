@@ -1,7 +1,7 @@
-"""Distances of pictures in the eyes of networks trained on something else: LPIPS and identity.
+"""Distances between the features of pretrained networks: LPIPS, identity, and FID.
 
-Neither network's weights come with the project; both distances are there when their files are.
-Pictures are (N, 3, R, R) RGB in [-1, 1]; a distance is (N,).
+Their weights do not come with the project; each distance is measured if its file is given.
+Pictures are (N, 3, R, R) RGB in [-1, 1]; LPIPS and identity are (N,).
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ _VGG_CHANNELS = ((64, 64), (128, 128), (256, 256, 256), (512, 512, 512), (512, 5
 def load_distances(
     lpips_weights: Path | None, identity_weights: Path | None, device: torch.device
 ) -> dict[str, Distance]:
-    """``lpips`` and ``identity``, as far as files are given.  Raises WeightsError."""
+    """``lpips`` and ``identity``, if their files are given.  Raises WeightsError."""
     distances: dict[str, Distance] = {}
     if lpips_weights is not None:
         distances["lpips"] = Lpips.load(lpips_weights).to(device)
@@ -40,15 +40,15 @@ def load_distances(
 
 
 def load_fid(weights: Path | None, device: torch.device) -> dict[str, Fid]:
-    """FID (Heusel et al., NeurIPS 2017) of degraded and of restored faces, if the file is given.
+    """FID (Heusel et al., NeurIPS 2017) for degraded and restored faces, if the file is given.
 
-    It takes torch-fidelity's Inception network (and that package), and thousands of faces: from a
-    few dozen it is mostly noise.  Raises WeightsError.
+    It needs torch-fidelity and the weights of its Inception network.  It also needs thousands of
+    faces; with a few dozen it is mostly noise.  Raises WeightsError.
     """
     if weights is None:
         return {}
     if not weights.is_file():
-        raise WeightsError(f"{weights} is not there")
+        raise WeightsError(f"{weights} does not exist")
     try:
         return {
             name: Fid(feature_extractor_weights_path=str(weights)).to(device)
@@ -59,7 +59,7 @@ def load_fid(weights: Path | None, device: torch.device) -> dict[str, Fid]:
 
 
 class Lpips(nn.Module):
-    """LPIPS 0.1 on VGG16 (Zhang et al., CVPR 2018): both (N, 3, R, R) -> (N,), R at least 16.
+    """LPIPS 0.1 on VGG16 (Zhang et al., CVPR 2018): two (N, 3, R, R) -> (N,), R at least 16.
 
     The weights of its five linear layers come with torchmetrics.
     """
@@ -69,7 +69,7 @@ class Lpips(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        # ImageNet's mean and deviation, for pictures in [-1, 1]
+        # ImageNet's mean and standard deviation, for pictures in [-1, 1]
         self.register_buffer("shift", torch.tensor([-0.030, -0.088, -0.188]).view(1, 3, 1, 1))
         self.register_buffer("scale", torch.tensor([0.458, 0.448, 0.450]).view(1, 3, 1, 1))
         layers: list[nn.Module] = []
@@ -86,15 +86,15 @@ class Lpips(nn.Module):
 
     @classmethod
     def load(cls, path: Path) -> Lpips:
-        """From torchvision's ``vgg16-397923af.pth``.  Raises WeightsError."""
+        """Load torchvision's ``vgg16-397923af.pth``.  Raises WeightsError."""
         lpips = cls()
         state = read_tensors(path)
-        features = {key: value for key, value in state.items() if key.startswith("features.")}
-        learnt = Path(torchmetrics.functional.image.__file__).parent / "lpips_models" / "vgg.pth"
-        for name, value in torch.load(learnt, map_location="cpu", weights_only=True).items():
-            features[f"linear.{name[3]}"] = value  # lin0.model.1.weight ... lin4.model.1.weight
-        own = {"shift": lpips.shift, "scale": lpips.scale}
-        _load_strictly(lpips, features | own, path, "VGG16")
+        weights = {key: value for key, value in state.items() if key.startswith("features.")}
+        linear = Path(torchmetrics.functional.image.__file__).parent / "lpips_models" / "vgg.pth"
+        for name, value in torch.load(linear, map_location="cpu", weights_only=True).items():
+            weights[f"linear.{name[3]}"] = value  # lin0.model.1.weight ... lin4.model.1.weight
+        weights |= {"shift": lpips.shift, "scale": lpips.scale}
+        _load_strictly(lpips, weights, path, "VGG16")
         return lpips
 
     def forward(self, a: Tensor, b: Tensor) -> Tensor:
@@ -104,7 +104,7 @@ class Lpips(nn.Module):
         return total
 
     def _unit(self, x: Tensor) -> list[Tensor]:
-        """Each block's features, of unit length at every position."""
+        """The features of each block, normalised to unit length at every position."""
         x = (x - self.shift) / self.scale
         outputs = []
         for layer in self.features:
@@ -116,9 +116,9 @@ class Lpips(nn.Module):
 
 
 class Identity(nn.Module):
-    """1 - cosine of ArcFace embeddings (IR-SE50) of aligned faces: both (N, 3, R, R) -> (N,).
+    """1 - cosine of ArcFace embeddings (IR-SE50) of aligned faces: two (N, 3, R, R) -> (N,).
 
-    Cropped as in GPEN's training/loss/id_loss.py, which goes by a face of 256 px.
+    Faces are cropped as in GPEN's training/loss/id_loss.py, which is written for 256 px.
     """
 
     def __init__(self) -> None:
@@ -127,7 +127,7 @@ class Identity(nn.Module):
 
     @classmethod
     def load(cls, path: Path) -> Identity:
-        """From ``model_ir_se50.pth``.  Raises WeightsError."""
+        """Load ``model_ir_se50.pth``.  Raises WeightsError."""
         identity = cls()
         _load_strictly(identity.network, read_tensors(path), path, "IR-SE50")
         return identity

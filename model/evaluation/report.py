@@ -1,4 +1,4 @@
-"""What an evaluation measured, and how it is told: a table, JSON, a CSV and a picture."""
+"""The results of an evaluation, as a table, JSON, CSV and a picture."""
 
 from __future__ import annotations
 
@@ -15,15 +15,17 @@ from model.evaluation.metrics import Appearance, Scores, summarise
 
 _GRID_ROWS = 16
 _WEIGHTS = ("lpips", "identity", "fid")
-"""Measured where the weights of their networks are given."""
+"""Scores that are measured if the weights of their networks are given."""
 _EXTRAS = {"train": ("perceptual",), "evaluate": ("dlib_distance", "same_person")}
-"""Measured where an extra of the package is installed."""
+"""Scores that are measured if an extra of the package is installed."""
 
 
 @dataclass(frozen=True)
 class Evaluation:
+    """The scores of faces before and after restoration."""
+
     names: list[str] = field(default_factory=list)
-    """Of the faces, relative to their folder; in the order of the scores."""
+    """Paths of the faces, relative to their folder, in the order of the scores."""
     scores: dict[str, list[Scores]] = field(
         default_factory=lambda: {"degraded": [], "restored": []}
     )
@@ -31,12 +33,12 @@ class Evaluation:
         default_factory=lambda: {"degraded": [], "restored": [], "original": []}
     )
     fid: dict[str, float] = field(default_factory=dict)
-    """Of all faces together."""
+    """Over all faces together."""
     rows: dict[str, list[Levels]] = field(default_factory=dict)
-    """LQ | restored | HQ of the first faces of each group."""
+    """Pictures LQ | restored | HQ of the first faces of each group."""
 
     def add_rows(self, names: Iterable[str], grid: Levels) -> None:
-        """Keep those rows of ``grid``, one for each name, that the picture may need."""
+        """Store the rows of ``grid``, one per name, that :meth:`picture` may need."""
         names = list(names)
         for name, row in zip(names, np.split(grid, len(names)), strict=True):
             rows = self.rows.setdefault(group_of(name), [])
@@ -44,13 +46,13 @@ class Evaluation:
                 rows.append(row.copy())
 
     def picture(self) -> Levels:
-        """The first faces: 16, or as many of each group as make 16."""
-        each = max(1, _GRID_ROWS // len(self.rows))
-        rows = [row for group in self.rows.values() for row in group[:each]]
+        """The first 16 faces, with the same number from each group."""
+        per_group = max(1, _GRID_ROWS // len(self.rows))
+        rows = [row for group in self.rows.values() for row in group[:per_group]]
         return np.concatenate(rows[:_GRID_ROWS])
 
     def groups(self) -> dict[str, Evaluation]:
-        """The faces of each folder (``group_of``) apart; empty where there is only one."""
+        """An evaluation for each group (``group_of``); empty if there is only one."""
         members: dict[str, list[int]] = {}
         for i, name in enumerate(self.names):
             members.setdefault(group_of(name), []).append(i)
@@ -66,7 +68,7 @@ class Evaluation:
         }
 
     def summaries(self) -> dict[str, dict[str, float]]:
-        """Of degraded, restored and original faces: the scores over all that were measured."""
+        """The summarised scores of degraded, restored and original faces."""
         summaries = {}
         for name, appearances in self.appearances.items():
             summary = summarise(self.scores[name]).as_dict() if name in self.scores else {}
@@ -75,18 +77,18 @@ class Evaluation:
         return {name: summary for name, summary in summaries.items() if summary}
 
     def as_json(self) -> dict[str, Any]:
-        """The summaries, and under ``groups`` those of each group, where there are several."""
+        """The summaries, and those of each group under ``groups`` if there are several."""
         groups = {name: group.summaries() for name, group in self.groups().items()}
         return self.summaries() | ({"groups": groups} if groups else {})
 
 
 def group_of(name: str) -> str:
-    """The first folder of a face's path, such as ``studio``; ``.`` for one that lies in none."""
+    """The first folder of a face's path, such as ``studio``, or ``.`` if there is none."""
     return next(iter(Path(name).parent.parts), ".")
 
 
 def table(evaluation: Evaluation) -> str:
-    """The scores, for people, each group's before those of all; and what was not measured."""
+    """The scores as text: each group's, then those of all faces, then what was not measured."""
     blocks = [
         f"{name}, {len(group.names)} faces\n{_lines(group)}"
         for name, group in evaluation.groups().items()
@@ -118,17 +120,17 @@ def _not_measured(measured: dict[str, float]) -> str:
             lines += f"\nnot measured: {', '.join(names)} (pip install 'gpen-portrait[{extra}]')"
     missing = [f"--{name}-weights" for name in _WEIGHTS if name not in measured]
     if missing:
-        lines += f"\nnot measured, as their networks' weights were not given ({', '.join(missing)})"
+        lines += f"\nnot measured without the weights of their networks: {', '.join(missing)}"
     return lines
 
 
 def write_csv(path: Path, evaluation: Evaluation) -> None:
-    """A row per face: its name, and what was measured of each picture.  Raises OSError."""
+    """Write a row per face with its name and all scores.  Raises OSError."""
     columns = [
         f"{when}_{key}"
         for when, summary in evaluation.summaries().items()
         for key in summary
-        if key != "fid"  # which is of all faces together
+        if key != "fid"  # which is over all faces together
     ]
     with path.open("w", newline="") as file:
         writer = csv.DictWriter(file, ["face", *columns])

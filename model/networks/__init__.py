@@ -1,7 +1,7 @@
 """The GPEN networks.
 
 Yang, Ren, Xie, Zhang: "GAN Prior Embedded Network for Blind Face Restoration in the Wild",
-CVPR 2021.  ``load_state_dict(strict=True)`` takes the published checkpoints.
+CVPR 2021.  The published checkpoints load with ``load_state_dict(strict=True)``.
 """
 
 from model.networks.architecture import Architecture

@@ -1,4 +1,4 @@
-"""What tells one GPEN variant from another."""
+"""The parameters that distinguish the variants of GPEN."""
 
 from __future__ import annotations
 
@@ -13,28 +13,31 @@ from model.networks.generator import FullGenerator
 
 @dataclass(frozen=True)
 class Architecture:
-    """A variant: input size in pixels; factors on the number of channels, from 64 px on and all."""
+    """A variant of GPEN."""
 
     size: int
+    """Width and height of the pictures, in pixels."""
     channel_multiplier: int
+    """Factor on the number of channels at resolutions of 64 px and more."""
     narrow: float
+    """Factor on the number of channels at all resolutions."""
 
     def generator(self) -> FullGenerator:
-        """A fresh generator of this variant."""
+        """A generator of this variant with random weights."""
         return FullGenerator(
             self.size, channel_multiplier=self.channel_multiplier, narrow=self.narrow
         )
 
     def discriminator(self) -> Discriminator:
-        """A fresh discriminator of this variant."""
+        """A discriminator of this variant with random weights."""
         return Discriminator(self.size, self.channel_multiplier, self.narrow)
 
     @classmethod
     def from_state_dict(cls, state: Mapping[str, Tensor]) -> Architecture:
-        """Deduce the variant from a generator's weights.
+        """Deduce the variant from a generator's state dict.
 
-        Raises ValueError when they are not those of a GPEN generator of 64 px or more (below, the
-        channel multiplier leaves no trace).
+        Raises ValueError unless it is that of a GPEN generator of 64 px or more; smaller ones have
+        no layer from which the channel multiplier could be deduced.
         """
         encoders = [key for key in state if key.startswith("ecd") and key.endswith(".bias")]
         depth = len(encoders)

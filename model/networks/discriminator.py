@@ -1,4 +1,4 @@
-"""The discriminator: StyleGAN2's residual one, with GPEN's state-dict names.
+"""StyleGAN2's residual discriminator, with GPEN's names in the state dict.
 
 Karras et al.: "Analyzing and Improving the Image Quality of StyleGAN", CVPR 2020, section 4.1.
 """
@@ -16,7 +16,7 @@ _EPS = 1e-8
 
 
 class MinibatchStdDev(nn.Module):
-    """Appends one channel: how much the samples of the batch differ.  Whole batch as one group."""
+    """Appends a channel with the mean standard deviation over the batch, which is one group."""
 
     def forward(self, x: Tensor) -> Tensor:
         n, _, height, width = x.shape
@@ -25,7 +25,7 @@ class MinibatchStdDev(nn.Module):
 
 
 class ResidualBlock(nn.Module):
-    """The discriminator's block: two 3x3 convolutions beside a 1x1 skip, half the resolution."""
+    """Two 3x3 convolutions and a 1x1 skip connection, which halve the resolution."""
 
     def __init__(self, channels_in: int, channels_out: int) -> None:
         super().__init__()
@@ -44,8 +44,8 @@ class ResidualBlock(nn.Module):
 class Discriminator(nn.Module):
     """StyleGAN2's residual discriminator.  (N, 3, size, size) in [-1, 1] -> logits (N, 1).
 
-    A picture's logit depends on its batch mates (:class:`MinibatchStdDev`).  ``size`` is a power of
-    two from 8 to 2048, or ValueError is raised.
+    A picture's logit depends on the others in its batch (:class:`MinibatchStdDev`).  Raises
+    ValueError unless ``size`` is a power of two from 8 to 2048.
     """
 
     def __init__(self, size: int, channel_multiplier: int = 2, narrow: float = 1.0) -> None:
@@ -63,8 +63,8 @@ class Discriminator(nn.Module):
         )
 
     def features(self, x: Tensor) -> list[Tensor]:
-        """Output of every block, from (N, C(size), size, size) down to (N, C(4), 4, 4)."""
-        x = x.contiguous(memory_format=torch.channels_last)  # the faster by far on a processor
+        """The output of every block, from (N, C(size), size, size) down to (N, C(4), 4, 4)."""
+        x = x.contiguous(memory_format=torch.channels_last)  # much faster on a CPU
         outputs = []
         for block in self.convs:
             x = block(x)
@@ -72,7 +72,7 @@ class Discriminator(nn.Module):
         return outputs
 
     def score(self, features: list[Tensor]) -> Tensor:
-        """Logits (N, 1) from the output of :meth:`features`."""
+        """The logits (N, 1) for the output of :meth:`features`."""
         x = self.final_conv(self.stddev(features[-1]))  # (N, C(4), 4, 4)
         logits: Tensor = self.final_linear(x.flatten(1))
         return logits

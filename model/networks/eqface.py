@@ -1,7 +1,7 @@
-"""EQFace (Liu and Tan, CVPR Workshops 2021): a face's features, and how far they can be trusted.
+"""EQFace (Liu and Tan, CVPR Workshops 2021): the features of a face, and their quality.
 
-The layers and their names are those of deepcam-cn/FaceQuality, models/model_resnet.py (MIT), whose
-checkpoints ModelScope's portrait enhancement carries.
+The layers and their names are those of deepcam-cn/FaceQuality, models/model_resnet.py (MIT).
+ModelScope's portrait enhancement model includes its checkpoints.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from torch import Tensor, nn
 
 FACE_SIZE = 112
-"""Width and height, in pixels, of the faces that it takes."""
+"""Width and height of the input, in pixels."""
 _FEATURES = 512
 _CHANNELS = (64, 64, 128, 256, 512)
 _BLOCKS = (3, 13, 30, 3)
@@ -19,7 +19,7 @@ _FLAT = _CHANNELS[-1] * (FACE_SIZE // 2 ** len(_BLOCKS)) ** 2
 
 
 class Block(nn.Module):
-    """Residual block; halves width and height when ``stride`` is 2."""
+    """A residual block, which halves width and height if ``stride`` is 2."""
 
     def __init__(self, below: int, channels: int, stride: int) -> None:
         super().__init__()
@@ -43,7 +43,7 @@ class Block(nn.Module):
 
 
 class Backbone(nn.Module):
-    """(N, 3, 112, 112) RGB, about [-1, 1] -> features (N, 512), and what they were made of."""
+    """(N, 3, 112, 112) RGB, about [-1, 1] -> features (N, 512), and the flat maps before them."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -56,7 +56,7 @@ class Backbone(nn.Module):
             layer = [Block(below, channels, 2)]
             layer += [Block(channels, channels, 1) for _ in range(1, blocks)]
             self.add_module(f"layer{i + 1}", nn.Sequential(*layer))
-        # Dropout does nothing here, but keeps the layers' numbers
+        # Dropout does nothing in evaluation mode, but it keeps the layers' numbers
         self.output_layer = nn.Sequential(nn.BatchNorm2d(_CHANNELS[-1]), nn.Dropout(), nn.Flatten())
         self.feature_layer = nn.Sequential(nn.Linear(_FLAT, _FEATURES), nn.BatchNorm1d(_FEATURES))
 
@@ -69,7 +69,7 @@ class Backbone(nn.Module):
 
 
 class Quality(nn.Module):
-    """The backbone's second output -> quality, (N,) in 0...1."""
+    """The backbone's second output -> quality, (N,) in [0, 1]."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -87,7 +87,7 @@ class Quality(nn.Module):
 
 
 class FaceQuality(nn.Module):
-    """Both networks: (N, 3, 112, 112) RGB in [0, 255] -> features (N, 512), quality (N,)."""
+    """(N, 3, 112, 112) RGB in [0, 255] -> features (N, 512) and quality (N,) in [0, 1]."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -95,14 +95,14 @@ class FaceQuality(nn.Module):
         self.quality = Quality()
 
     def load(self, backbone: Mapping[str, Tensor], quality: Mapping[str, Tensor]) -> None:
-        """Take the published state dicts; keys may carry ``module.``.
+        """Load the published state dicts, whose keys may start with ``module.``.
 
-        What the networks do not have is ignored, as in the published code; what they have must be
-        there.  Raises RuntimeError.
+        Unknown keys are ignored, as in the published code.  Raises RuntimeError if a key is
+        missing.
         """
         for network, state in ((self.backbone, backbone), (self.quality, quality)):
-            bare = {key.removeprefix("module."): value for key, value in state.items()}
-            missing = network.load_state_dict(bare, strict=False).missing_keys
+            weights = {key.removeprefix("module."): value for key, value in state.items()}
+            missing = network.load_state_dict(weights, strict=False).missing_keys
             if missing:
                 raise RuntimeError(f"{missing[0]} and {len(missing) - 1} more are missing")
 

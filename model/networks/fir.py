@@ -1,4 +1,4 @@
-"""The low-pass filter of the GPEN networks, also while halving or doubling the resolution.
+"""The low-pass filter of the GPEN networks, which can also halve or double the resolution.
 
 It is ``upfirdn2d`` of StyleGAN2 (Karras et al., CVPR 2020) for the one kernel that GPEN uses.
 Shapes: N batch, C channels, R resolution (height = width).
@@ -16,13 +16,13 @@ _TAPS = 4
 
 
 def fir_kernel(gain: float = 1.0) -> Tensor:
-    """The 4x4 low-pass filter [1, 3, 3, 1] x [1, 3, 3, 1], summing to ``gain``."""
+    """The (4, 4) low-pass filter [1, 3, 3, 1] x [1, 3, 3, 1], with the sum ``gain``."""
     taps = torch.tensor([1.0, 3.0, 3.0, 1.0])
     return torch.outer(taps, taps) * (gain / 64)
 
 
 class Fir(nn.Module):
-    """Low-pass filter, one channel at a time; ``stride`` 2 computes every other pixel only.
+    """A low-pass filter of each channel; a ``stride`` of 2 computes only every other pixel.
 
     (N, C, R, R) -> (N, C, R', R'), R' = (R + 2 * padding - 4) // stride + 1.
     """
@@ -41,7 +41,7 @@ class Fir(nn.Module):
 
 
 class FirUpsample(nn.Module):
-    """Twice the resolution: insert zeros, then low-pass.  (N, C, R, R) -> (N, C, 2R, 2R)."""
+    """Doubles the resolution: insert zeros, then low-pass.  (N, C, R, R) -> (N, C, 2R, 2R)."""
 
     kernel: Tensor
 
@@ -56,12 +56,12 @@ class FirUpsample(nn.Module):
 
 
 class _Filter(torch.autograd.Function):
-    """Filter one channel at a time or, given ``size``, the adjoint: from there back to ``size``.
+    """Filters each channel or, if ``size`` is given, applies the adjoint, which has that size.
 
-    The kernel is symmetric, so correlation and convolution agree, and no gradient reaches it.
-    Filtering is linear: its gradient is its adjoint, whose gradient is filtering again.  Left to
-    PyTorch, the second derivative, which R1 takes, is one convolution per channel and the kernel's
-    gradient besides.
+    The kernel is symmetric, so correlation and convolution agree, and it is constant, so it needs
+    no gradient.  Filtering is linear: its gradient is its adjoint, and the adjoint's gradient is
+    filtering again.  PyTorch would compute the second derivative, which R1 needs, with one
+    convolution per channel, and the kernel's gradient as well.
     """
 
     @staticmethod
@@ -97,13 +97,18 @@ def _insert_zeros_and_correlate(
     x: Tensor, kernel: Tensor, stride: int, padding: int, size: tuple[int, int]
 ) -> Tensor:
     channels = x.shape[1]
-    # what a stride leaves over at the far edge
-    rest = [(n + 2 * padding - _TAPS) % stride for n in size]
-    # oneDNN has no such kernel in bfloat16: PyTorch's own is 15 times slower than float32's
+    # pixels at the far edge that the stride does not reach
+    output_padding = [(n + 2 * padding - _TAPS) % stride for n in size]
+    # oneDNN has no bfloat16 kernel for it, and PyTorch's is 15 times slower than the float32 one
     with torch.autocast(x.device.type, enabled=False):
         wide = x.to(torch.promote_types(x.dtype, torch.float32))
         weight = kernel.to(wide.dtype).expand(channels, 1, _TAPS, _TAPS)
         y = F.conv_transpose2d(
-            wide, weight, stride=stride, padding=padding, output_padding=rest, groups=channels
+            wide,
+            weight,
+            stride=stride,
+            padding=padding,
+            output_padding=output_padding,
+            groups=channels,
         )
     return y.to(x.dtype)

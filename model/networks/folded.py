@@ -1,8 +1,8 @@
-"""The generator for inference alone: constants folded, plain operators, the same function.
+"""The generator for inference: the same function, with constants folded and plain operators.
 
-:class:`FullGenerator` is written to be trained.  Every forward pass of it scales weights, sums
-their squares, and filters through an autograd function.  Here all of that is done once, and what
-is left are the operators that graph compilers know and fuse.
+:class:`FullGenerator` is written for training: each forward pass scales weights, sums their
+squares, and filters through an autograd function.  Here weights are scaled and squares summed once,
+and only operators remain that graph compilers know and fuse.
 """
 
 from __future__ import annotations
@@ -21,12 +21,12 @@ _EPS = 1e-8
 
 
 def _leaky_relu(x: Tensor) -> Tensor:
-    """Without StyleGAN2's gain, which is in the weights before it."""
+    """The activation without StyleGAN2's gain, which is folded into the weights before it."""
     return F.leaky_relu(x, 0.2)
 
 
 class _Constants(nn.Module):
-    """A module of buffers, each contiguous and of its own."""
+    """A module whose weights are buffers: contiguous copies that do not share memory."""
 
     def hold(self, **tensors: Tensor) -> None:
         for name, tensor in tensors.items():
@@ -34,7 +34,7 @@ class _Constants(nn.Module):
 
 
 class FoldedLinear(_Constants):
-    """:class:`EqualLinear` of a style: (N, F_in) -> (N, F_out), times ``gain``."""
+    """:class:`EqualLinear` times ``gain``: (N, F_in) -> (N, F_out)."""
 
     weight: Tensor
     bias: Tensor
@@ -145,18 +145,18 @@ class FoldedToRGB(_Constants):
         s = self.modulation(w)  # (N, C)
         x = x * s[:, :, None, None].to(x.dtype)
         rgb = F.conv2d(x, self.weight.to(x.dtype), self.bias.to(x.dtype)).float()
-        if below is not None:  # it is summed over all resolutions, so not in half precision
+        if below is not None:  # a sum over all resolutions, which needs float32
             kernel = self.get_buffer("kernel").float()
             rgb = rgb + F.conv_transpose2d(below, kernel, stride=2, padding=1, groups=3)
         return rgb
 
 
 class FoldedGenerator(_Constants):
-    """A :class:`FullGenerator`'s function, to 1e-5 of its range.
+    """The function of a :class:`FullGenerator`, equal to 1e-5 of its range.
 
-    Called with (N, 3, size, size) RGB in [-1, 1]; returns the same shape, in float32.  Features
-    have the dtype of ``precision``; styles and their norms, which overflow in float16, and the sum
-    of RGBs are float32 whatever it is.
+    Called with (N, 3, size, size) RGB in [-1, 1]; returns the same shape in float32.  Features are
+    computed in ``precision``.  Styles and their norms, which overflow in float16, and the sum of
+    the RGB outputs are always float32.
     """
 
     constant: Tensor

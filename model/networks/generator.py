@@ -1,7 +1,7 @@
-"""GPEN's generator: layers -> blocks -> embedded prior -> U-shaped network.
+"""GPEN's generator: an encoder and an embedded StyleGAN2 prior, as a U-shaped network.
 
 Yang, Ren, Xie, Zhang: "GAN Prior Embedded Network for Blind Face Restoration in the Wild",
-CVPR 2021, section 3.  State-dict names are those of the published checkpoints.
+CVPR 2021, section 3.  Names in the state dict are those of the published checkpoints.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ _MAPPING_LR_MUL = 0.01
 
 
 class StyledConv(nn.Module):
-    """Modulated convolution, encoder feature beside its output, activation.
+    """A modulated convolution, concatenation of an encoder feature, and the activation.
 
     Called with x (N, C_in, R, R), style (N, style_dim) and feature (N, C_out, R', R'), where R' is
     R, or 2R when upsampling; returns (N, 2 * C_out, R', R').
@@ -51,7 +51,11 @@ class StyledConv(nn.Module):
 
 
 class ToRGB(nn.Module):
-    """Features -> RGB, added to the upsampled RGB of the resolution below."""
+    """Features -> RGB, added to the upsampled RGB of the resolution below.
+
+    Called with x (N, C_in, R, R), style (N, style_dim) and skip (N, 3, R/2, R/2); returns
+    (N, 3, R, R).
+    """
 
     def __init__(self, channels_in: int, style_dim: int, *, upsample: bool = True) -> None:
         super().__init__()
@@ -67,7 +71,7 @@ class ToRGB(nn.Module):
 
 
 class ConstantInput(nn.Module):
-    """The learned 4x4 picture that synthesis starts from."""
+    """The learned constant (1, C, 4, 4) that synthesis starts from."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()
@@ -81,7 +85,8 @@ class ConstantInput(nn.Module):
 class Prior(nn.Module):
     """The embedded GAN prior: mapping network and synthesis network.
 
-    Called with z (N, style_dim) and one encoder feature per resolution, from 4 up to ``size``.
+    Called with z (N, style_dim) and one encoder feature (N, C(r), r, r) per resolution r, from 4 up
+    to ``size``; returns (N, 3, size, size).
     """
 
     def __init__(
@@ -120,10 +125,10 @@ class Prior(nn.Module):
 
 
 class FullGenerator(nn.Module):
-    """GPEN's generator: an encoder whose features steer the embedded prior.
+    """GPEN's generator: an encoder whose features control the embedded prior.
 
     Called with (N, 3, size, size) RGB in [-1, 1]; returns the same shape, about [-1, 1], not
-    clamped.  ``size`` is a power of two from 8 to 2048, or ValueError is raised.
+    clamped.  Raises ValueError unless ``size`` is a power of two from 8 to 2048.
     """
 
     def __init__(
@@ -148,7 +153,7 @@ class FullGenerator(nn.Module):
         self.generator = Prior(size, style_dim, n_mlp, channel_multiplier, narrow)
 
     def forward(self, x: Tensor) -> Tensor:
-        x = x.contiguous(memory_format=torch.channels_last)  # the faster by far on a processor
+        x = x.contiguous(memory_format=torch.channels_last)  # much faster on a CPU
         features = []
         for i in range(self.depth):
             x = self.get_submodule(f"ecd{i}")(x)  # (N, C(size >> i), size >> i, size >> i)

@@ -1,4 +1,4 @@
-"""How a generator starts when there are no weights to start from."""
+"""Initialising a generator that is trained from scratch."""
 
 from __future__ import annotations
 
@@ -13,18 +13,19 @@ from model.networks.layers import EqualConv2d, FeatureInjection
 
 @torch.no_grad()
 def start_as_identity(generator: FullGenerator) -> None:
-    """Change a fresh generator so that it returns its input, and learns the difference from there.
+    """Make a freshly constructed generator return its input, so that it learns only the difference.
 
-    The first encoder layer carries +RGB and -RGB in six channels through the last injection, whose
-    to-RGB layer subtracts one from the other; every other to-RGB weight is zero.  Two biased leaky
-    ReLUs (gain sqrt 2, slope 0.2) lie between: x > 0 gives 2x - (-0.08x) = 2.08x, and so does
-    x < 0.  Injection weights start at 1 (at the published 0, encoder features are hidden at first).
-    Needs at least six channels at full resolution; raises ValueError otherwise.
+    The first encoder layer carries +RGB and -RGB in six channels, which the last injection passes
+    on.  The last to-RGB layer subtracts one from the other; all other to-RGB weights are zero.  In
+    between are two leaky ReLUs (gain sqrt 2, slope 0.2), so that x becomes 2x - (-0.08x) = 2.08x
+    for x > 0, and the same for x < 0.  Injection weights start at 1; with the published 0, the
+    encoder's features have no effect at first.  Raises ValueError with fewer than six channels at
+    full resolution.
     """
     first = next(m for m in generator.ecd0.modules() if isinstance(m, EqualConv2d))
     channels = first.weight.shape[0]
     if channels < 6:
-        raise ValueError(f"six channels are needed at full resolution, this has {channels}")
+        raise ValueError(f"six channels are needed at full resolution, but there are {channels}")
     for module in generator.modules():
         if isinstance(module, FeatureInjection):
             module.weight.fill_(1)
@@ -34,7 +35,7 @@ def start_as_identity(generator: FullGenerator) -> None:
     first.weight[:6] = torch.cat([torch.eye(3), -torch.eye(3)])[:, :, None, None] / first.scale
 
     last = to_rgbs[-1].conv
-    last.modulation.weight.zero_()  # style 1 whatever the latent
+    last.modulation.weight.zero_()  # the style is 1 for every latent
     gain = math.sqrt(2) ** 2 * (1 + 0.2**2)
     for rgb in range(3):
         last.weight[0, rgb, channels + rgb] = 1 / (gain * last.scale)

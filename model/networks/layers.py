@@ -22,29 +22,29 @@ _EPS = 1e-8
 
 
 def channels_at(resolution: int, channel_multiplier: int, narrow: float) -> int:
-    """Number of feature channels C(r) at a resolution (a power of two, 4 to 2048)."""
+    """The number of feature channels C(r) at a resolution, a power of two from 4 to 2048."""
     if resolution <= 32:
         return int(512 * narrow)
     return int(16384 // resolution * channel_multiplier * narrow)
 
 
 def check_size(size: int) -> None:
-    """Raise ValueError unless there are networks of this size."""
+    """Raise ValueError unless ``size`` is in SIZES."""
     if size not in SIZES:
         raise ValueError(f"size must be a power of two from 8 to 2048, not {size}")
 
 
 def leaky_relu_(x: Tensor) -> Tensor:
-    """leaky_relu(x, 0.2), over its argument.
+    """leaky_relu(x, 0.2), in place.
 
-    The activation of StyleGAN2 is sqrt(2) * leaky_relu(x + bias, 0.2).  The gain goes in front,
-    where it scales small tensors, for leaky_relu(g * x) = g * leaky_relu(x) if g > 0.
+    StyleGAN2's activation is sqrt(2) * leaky_relu(x + bias, 0.2).  Since leaky_relu(g * x) is
+    g * leaky_relu(x) for g > 0, the gain is applied to weights and biases, which are smaller.
     """
     return F.leaky_relu(x, _LEAKY_SLOPE, inplace=True)
 
 
 class Bias(nn.Module):
-    """A bias per channel, added by the layer before it."""
+    """Holds a bias per channel, which the layer before it adds."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()
@@ -52,7 +52,7 @@ class Bias(nn.Module):
 
 
 class EqualConv2d(nn.Module):
-    """Convolution whose weight is N(0, 1) at rest and scaled by 1/sqrt(fan in) when used."""
+    """A convolution whose weights are stored as N(0, 1) and scaled by 1/sqrt(fan in) when used."""
 
     def __init__(
         self, channels_in: int, channels_out: int, kernel_size: int, stride: int, padding: int
@@ -64,13 +64,13 @@ class EqualConv2d(nn.Module):
         self.padding = padding
 
     def forward(self, x: Tensor, bias: Tensor | None = None, gain: float = 1.0) -> Tensor:
-        """``gain`` times the convolution, plus bias."""
+        """(N, C_in, R, R) -> ``gain`` times the convolution, plus ``bias`` (C_out)."""
         weight = self.weight * (self.scale * gain)
         return F.conv2d(x, weight, bias, self.stride, self.padding)
 
 
 class EqualLinear(nn.Module):
-    """Linear layer with an equalized learning rate (times ``lr_mul``), optionally activated."""
+    """A linear layer with equalized learning rate (times ``lr_mul``) and optional activation."""
 
     def __init__(
         self,
@@ -95,14 +95,14 @@ class EqualLinear(nn.Module):
 
 
 class PixelNorm(nn.Module):
-    """Scales each row of (N, C) to unit root mean square."""
+    """Scales each row of (N, C) to a root mean square of 1."""
 
     def forward(self, x: Tensor) -> Tensor:
         return x * torch.rsqrt(x.square().mean(dim=1, keepdim=True) + _EPS)
 
 
 class ModulatedConv2d(nn.Module):
-    """3x3 convolution whose input channels are scaled by a style (StyleGAN2, section 2.2).
+    """A 3x3 convolution whose input channels are scaled by a style (StyleGAN2, section 2.2).
 
     Called with x (N, C_in, R, R) and style (N, style_dim); returns (N, C_out, R, R), or 2R when
     upsampling.  The published form builds one weight per sample and runs a grouped convolution.
@@ -124,7 +124,7 @@ class ModulatedConv2d(nn.Module):
         return x * norm.to(x.dtype)
 
     def unnormalised(self, x: Tensor, style: Tensor) -> tuple[Tensor, Tensor]:
-        """The convolution, and the factor (N, C_out, 1, 1) that it still lacks."""
+        """The unnormalised convolution, and its normalising factor (N, C_out, 1, 1)."""
         weight = self.weight[0]  # (C_out, C_in, 3, 3)
         s = self.modulation(style) * self.scale  # (N, C_in)
         x = x * s[:, :, None, None].to(x.dtype)
@@ -139,10 +139,10 @@ class ModulatedConv2d(nn.Module):
 
 
 class ModulatedPointwise(nn.Module):
-    """1x1 convolution whose input channels are scaled by a style, not normalised.
+    """A 1x1 convolution whose input channels are scaled by a style, without normalisation.
 
     Called with x (N, C_in, R, R), style (N, style_dim) and bias (1, C_out, 1, 1); returns
-    (N, C_out, R, R).  Meant for few output channels: one small weight per sample, and no scaled
+    (N, C_out, R, R).  For few output channels: building a small weight per sample avoids a scaled
     copy of the activations.
     """
 
@@ -163,11 +163,11 @@ class ModulatedPointwise(nn.Module):
 
 
 class _Mix(torch.autograd.Function):
-    """Pixels (N, P, C_in) times weights (N, C_in, C_out), batched.
+    """Batched product of pixels (N, P, C_in) and weights (N, C_in, C_out).
 
-    The gradient of the weights sums over many pixels into few channels.  PyTorch takes the
-    transpose of the pixels, whose rows lie far apart, times the gradient; the other way round it is
-    three times as fast.
+    PyTorch computes the weights' gradient as the transposed pixels times the output's gradient.
+    The rows of the transposed pixels are not contiguous; computing the transpose of the gradient
+    instead is three times as fast.
     """
 
     @staticmethod
@@ -186,10 +186,10 @@ class _Mix(torch.autograd.Function):
 
 
 class FeatureInjection(nn.Module):
-    """Where StyleGAN2 adds noise, GPEN concatenates an encoder feature; then the activation.
+    """Concatenates an encoder feature, where StyleGAN2 adds noise, and applies the activation.
 
-    Called with x (N, C, R, R) and the factor (N, C, 1, 1) that it lacks, a feature of x's shape and
-    bias (2C); returns (N, 2C, R, R).
+    Called with x (N, C, R, R), the factor (N, C, 1, 1) that normalises it, a feature of x's shape,
+    and the bias (2C); returns (N, 2C, R, R).
     """
 
     def __init__(self) -> None:
@@ -204,10 +204,10 @@ class FeatureInjection(nn.Module):
 
 
 class ConvBlock(nn.Sequential):
-    """[low-pass] -> convolution -> [biased leaky ReLU], times ``gain``; halves R on request.
+    """[low-pass] -> convolution -> [bias and leaky ReLU], times ``gain``.
 
-    (N, C_in, R, R) -> (N, C_out, R, R), or R/2.  A sequence, because published state dicts number
-    the layers.
+    (N, C_in, R, R) -> (N, C_out, R, R), or (N, C_out, R/2, R/2) with ``downsample``.  It is a
+    sequence because the published state dicts number its layers.
     """
 
     def __init__(
@@ -223,7 +223,7 @@ class ConvBlock(nn.Sequential):
         super().__init__()
         stride, padding = 1, kernel_size // 2
         if downsample:
-            # of filtered pixels, a 1x1 convolution of stride 2 would use one in four
+            # a 1x1 convolution needs only every other filtered pixel, so the filter has the stride
             fir_stride, stride, padding = (2, 1, 0) if kernel_size == 1 else (1, 2, 0)
             self.append(Fir((kernel_size + 1) // 2, stride=fir_stride))
         self.append(EqualConv2d(channels_in, channels_out, kernel_size, stride, padding))

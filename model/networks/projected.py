@@ -1,9 +1,9 @@
-"""A discriminator on the features of a network that has seen the world.
+"""A discriminator on frozen ImageNet features.
 
 Sauer, Chitta, Müller, Geiger: "Projected GANs Converge Faster", NeurIPS 2021.  A StyleGAN2
-discriminator learns what a face is from nothing; heads on frozen ImageNet features need fewer steps
-and fewer pictures for it.  One more head looks at the pixels, for the finest texture (a PatchGAN,
-Isola et al., CVPR 2017).
+discriminator learns faces from scratch; heads on frozen ImageNet features need fewer steps and
+fewer pictures.  Another head sees the pixels and judges the finest texture (a PatchGAN; Isola et
+al., CVPR 2017).
 """
 
 from __future__ import annotations
@@ -15,13 +15,13 @@ from torch import Tensor, nn
 from torch.nn.utils.parametrizations import spectral_norm
 
 STRIDES = (4, 8, 16, 32)
-"""Of the feature maps that have a head, in pixels."""
+"""The strides of the feature maps that have a head, in pixels."""
 _FEATURE_CHANNELS = (24, 40, 112, 320)  # EfficientNet-lite0's at these strides
 _CHANNELS = 64
 
 
 class Logits(NamedTuple):
-    """What the heads say of N pictures: positive for real.  Each is (N, 1, r, r), r by the head."""
+    """Logits of the heads, positive for real: each (N, 1, r, r), where r depends on the head."""
 
     features: list[Tensor]
     """One map per stride in ``STRIDES``."""
@@ -29,7 +29,7 @@ class Logits(NamedTuple):
 
 
 class ProjectedDiscriminator(nn.Module):
-    """Heads on frozen features and on pixels.  The feature network is not a part of it.
+    """Heads on frozen features and on pixels, without the feature network.
 
     Called with the features at ``STRIDES`` and the pictures (N, 3, R, R) in [-1, 1], R at least 64.
     """
@@ -55,7 +55,7 @@ def _feature_head(channels: int) -> nn.Sequential:
 
 
 def _pixel_head() -> nn.Sequential:
-    """(N, 3, R, R) -> (N, 1, R/8, R/8); a logit sees 38 by 38 pixels."""
+    """(N, 3, R, R) -> (N, 1, R/8, R/8), with a receptive field of 38 x 38 pixels."""
     return nn.Sequential(
         *(_conv(3, 32, 4, stride=2), nn.LeakyReLU(0.2, inplace=True)),
         *(_conv(32, _CHANNELS, 4, stride=2), nn.LeakyReLU(0.2, inplace=True)),
@@ -65,7 +65,7 @@ def _pixel_head() -> nn.Sequential:
 
 
 def _conv(channels_in: int, channels_out: int, kernel_size: int, stride: int = 1) -> nn.Module:
-    """With spectral norm (Miyato et al., ICLR 2018), which takes the place of R1."""
+    """A convolution with spectral norm (Miyato et al., ICLR 2018), which replaces R1."""
     padding = (kernel_size - 1) // 2
     convolution: nn.Module = spectral_norm(
         nn.Conv2d(channels_in, channels_out, kernel_size, stride, padding)

@@ -1,6 +1,6 @@
-"""The face detector: RetinaFace (Deng et al., CVPR 2020), its weights, and what its outputs mean.
+"""The face detector RetinaFace (Deng et al., CVPR 2020): its weights and its outputs.
 
-The network is facexlib's; how it is run is ours.
+The network is facexlib's.
 """
 
 from __future__ import annotations
@@ -27,20 +27,20 @@ from facexlib.detection.retinaface import RetinaFace  # isort: skip
 Pixels = NDArray[np.uint8]
 """(H, W, 3) RGB."""
 
-PADDING = 32  # to multiples of the largest stride
-MEAN = (104, 117, 123)  # BGR, as the network takes it; subtracted
+PADDING = 32  # sides are padded to multiples of the largest stride
+MEAN = (104, 117, 123)  # BGR, which is subtracted from the input
 STRIDES_AND_ANCHORS = ((8, (16, 32)), (16, (64, 128)), (32, (256, 512)))
-CANDIDATES = 5_000  # per image at most: the best
-FAR = 1e6  # pixels
+CANDIDATES = 5_000  # maximum per image; the best are used
+FAR = 1e6  # pixels from the image at which a candidate is dropped
 VOTE = 0.6  # intersection over union from which candidates agree on a face
 
 
 class InBfloat16(nn.Module):
-    """A network whose convolutions are computed in bfloat16; outputs are float32.
+    """A network whose convolutions are computed in bfloat16 and whose outputs are float32.
 
-    Measured: landmarks move by 0.2% of the distance of the eyes, a tenth of what they do when the
-    picture is turned or scaled; scores by 0.002; large pictures take little more than half as long
-    on a processor that has instructions for it.
+    Measured: landmarks move by 0.2% of the distance between the eyes, a tenth of how far they move
+    when the picture is rotated or scaled.  Scores change by 0.002.  Large pictures take little more
+    than half the time on a processor with bfloat16 instructions.
     """
 
     def __init__(self, network: nn.Module) -> None:
@@ -54,29 +54,28 @@ class InBfloat16(nn.Module):
 
 
 class Candidates(NamedTuple):
-    """What the network takes for faces in an image, in its pixels; many overlap."""
+    """Detections before suppression, many of which overlap, in pixels of the image."""
 
     boxes: Floats  # (N, 4): x0 y0 x1 y1
     scores: Floats  # (N,)
     landmarks: Floats  # (N, 5, 2): x y
 
     def voted(self, best: int) -> tuple[Floats, Floats]:
-        """Box (4,) and landmarks (5, 2) of a face: means over the candidates that agree with one.
+        """The mean box (4,) and landmarks (5, 2) of the candidates that agree with number ``best``.
 
-        (Box voting; Gidaris & Komodakis, ICCV 2015.)  The noise of the landmarks is half of what
-        one candidate's is.
+        This is box voting (Gidaris & Komodakis, ICCV 2015), which halves the landmarks' noise.
         """
         box = self.boxes[best]
-        both = intersection(box, self.boxes)
-        votes = both >= VOTE * (area(box) + area(self.boxes) - both)
+        overlap = intersection(box, self.boxes)
+        votes = overlap >= VOTE * (area(box) + area(self.boxes) - overlap)
         return self.boxes[votes].mean(0), self.landmarks[votes].mean(0)
 
 
 def load_detector(path: Path) -> nn.Module:
-    """RetinaFace with the weights of a file, on the CPU, in evaluation mode, without gradients.
+    """Load RetinaFace onto the CPU, in evaluation mode and without gradients.
 
-    Takes our ``.safetensors`` and the published ``.pth`` (keys may carry ``module.``), with a
-    MobileNetV1 0.25 or a ResNet-50 as backbone.  Raises WeightsError.
+    ``path`` is our ``.safetensors`` or a published ``.pth`` (keys may start with ``module.``), with
+    MobileNetV1 0.25 or ResNet-50 as its backbone.  Raises WeightsError.
     """
     state = read_tensors(path)
     if "body.stage1.0.0.weight" in state:
@@ -84,7 +83,7 @@ def load_detector(path: Path) -> nn.Module:
     elif "body.conv1.weight" in state:
         network = "resnet50"
     else:
-        raise WeightsError(f"{path} holds no RetinaFace with a MobileNet 0.25 or a ResNet-50")
+        raise WeightsError(f"{path} does not hold RetinaFace with MobileNet 0.25 or ResNet-50")
     with warnings.catch_warnings():
         # facexlib builds the ResNet-50 with an argument that torchvision has since renamed
         warnings.filterwarnings("ignore", ".*'pretrained'|.*weight enum", UserWarning)
@@ -99,32 +98,32 @@ def load_detector(path: Path) -> nn.Module:
 
 
 def _fold_norms(network: nn.Module) -> None:
-    """Make every batch norm part of the convolution before it: much less memory to go through."""
-    before, convolution = "", None
+    """Fold every batch norm into the convolution before it, which saves much memory traffic."""
+    previous_name, convolution = "", None
     for name, child in list(network.named_children()):
         if isinstance(child, nn.BatchNorm2d) and convolution is not None:
-            setattr(network, before, fuse_conv_bn_eval(convolution, child))
+            setattr(network, previous_name, fuse_conv_bn_eval(convolution, child))
             setattr(network, name, nn.Identity())
         else:
             _fold_norms(child)
-        before, convolution = name, child if isinstance(child, nn.Conv2d) else None
+        previous_name, convolution = name, child if isinstance(child, nn.Conv2d) else None
 
 
 def padded_shape(image: Pixels) -> tuple[int, int]:
-    """Height and width the network sees an image at."""
+    """Height and width of an image after padding."""
     height, width = image.shape[:2]
     return height + -height % PADDING, width + -width % PADDING
 
 
 @torch.inference_mode()
 def run(detector: nn.Module, images: Sequence[Pixels], threshold: float) -> Iterator[Candidates]:
-    """Candidates scored ``threshold`` or more, for images (uint8 RGB) of one padded shape.
+    """The candidates with a score of at least ``threshold`` (0 to 1), for each image.
 
-    Runs where the detector's parameters are.
+    The images are (H, W, 3) uint8 RGB of the same padded shape.  Runs on the detector's device.
     """
     height, width = padded_shape(images[0])
     padded = np.empty((len(images), height, width, 3), np.uint8)
-    padded[:] = MEAN  # so that the network is given zeros there
+    padded[:] = MEAN  # becomes zero when the mean is subtracted
     for target, image in zip(padded, images, strict=True):
         target[: image.shape[0], : image.shape[1]] = cv2.cvtColor(image, cv2.COLOR_RGB2BGR)
     device = next(detector.parameters()).device
@@ -145,9 +144,9 @@ def run(detector: nn.Module, images: Sequence[Pixels], threshold: float) -> Iter
 
 
 def _decode(anchors: Floats, scores: Floats, regressed: Floats, points: Floats) -> Candidates:
-    """From offsets in tenths of an anchor's side, and log sizes in fifths, to pixels.
+    """Convert offsets, in tenths of an anchor's side, and log sizes, in fifths, to pixels.
 
-    What is not finite, or FAR from any image, is dropped.
+    Candidates that are not finite, or FAR from the image, are dropped.
     """
     centres, sides = anchors[:, None, :2], anchors[:, None, 2:]
     offsets, log_sizes = regressed[:, None, :2], regressed[:, None, 2:]
@@ -156,13 +155,13 @@ def _decode(anchors: Floats, scores: Floats, regressed: Floats, points: Floats) 
         middle = centres + 0.1 * sides * offsets
         boxes = np.concatenate([middle - half_sizes, middle + half_sizes], 2)
         landmarks = centres + 0.1 * sides * points.reshape(-1, 5, 2)
-        kept = (np.abs(boxes) < FAR).all((1, 2)) & (np.abs(landmarks) < FAR).all((1, 2))
-    return Candidates(boxes[kept].reshape(-1, 4), scores[kept], landmarks[kept])
+        valid = (np.abs(boxes) < FAR).all((1, 2)) & (np.abs(landmarks) < FAR).all((1, 2))
+    return Candidates(boxes[valid].reshape(-1, 4), scores[valid], landmarks[valid])
 
 
 @lru_cache(maxsize=16)
 def anchors(height: int, width: int) -> Floats:
-    """Centre x, y and side of every anchor of a padded image, (N, 3), in the network's order."""
+    """Centre x, y and side of all anchors of a padded image, (N, 3), in the network's order."""
     levels = []
     for stride, sides in STRIDES_AND_ANCHORS:
         y, x, side = np.meshgrid(
@@ -172,6 +171,6 @@ def anchors(height: int, width: int) -> Floats:
             indexing="ij",
         )
         levels.append(np.stack([x, y, side], -1).reshape(-1, 3))
-    found = np.concatenate(levels).astype(np.float32)
-    found.flags.writeable = False  # shared
-    return found
+    anchors = np.concatenate(levels).astype(np.float32)
+    anchors.flags.writeable = False  # cached and shared by all callers
+    return anchors

@@ -1,4 +1,4 @@
-"""RRDBNet, the network of ESRGAN, Real-ESRGAN and RealESRNet: its weights, and how it is run.
+"""RRDBNet, the network of ESRGAN, Real-ESRGAN and RealESRNet: loading and running it.
 
 Wang et al., *ESRGAN*, ECCVW 2018; *Real-ESRGAN*, ICCVW 2021.  The network is basicsr's.
 """
@@ -21,20 +21,20 @@ if TYPE_CHECKING:
     from basicsr.archs.rrdbnet_arch import RRDBNet
 
 Margins = tuple[int, int, int, int]
-"""Pixels above, below, left and right of what is to be enlarged."""
+"""Pixels above, below, left and right of the part that is enlarged."""
 
-_INNER = 4  # it always enlarges four times; one for less first folds pixels into channels
-_FOLDS = {3: 1, 12: 2}  # channels of the first convolution -> pixels of a side that are folded
-_CONTEXT = 2  # features that the last four convolutions see around one of theirs
-_ROWS = 64  # of features that they are given at a time: sixteen times as many pixels follow
+_INNER = 4  # the network always enlarges by 4; one for 2 first folds 2x2 pixels into channels
+_FOLDS = {3: 1, 12: 2}  # channels of the first convolution -> side of the folded blocks, in pixels
+_CONTEXT = 2  # features around a feature that the last four convolutions see
+_ROWS = 64  # rows of features that are enlarged at a time, since the result is 16 times as large
 
 
 class SuperResolution(nn.Module):
-    """An RRDBNet whose trunk, nine tenths of its work, may be computed in another precision.
+    """An RRDBNet whose trunk, nine tenths of the work, may be computed in another precision.
 
-    The rest stays in float32: it carries the picture, to which the trunk adds what was missing.
-    Measured with RealESRGAN_x4plus: in bfloat16 it takes 0.6 of the time, where a processor has
-    instructions for it, and pictures are 60 dB (PSNR) from those in float32.
+    The rest stays in float32, because it carries the picture, to which the trunk adds detail.
+    Measured with RealESRGAN_x4plus: bfloat16 takes 0.6 of the time on a processor with instructions
+    for it, and its pictures have a PSNR of 60 dB against those of float32.
     """
 
     def __init__(self, network: RRDBNet, dtype: torch.dtype = torch.float32) -> None:
@@ -44,7 +44,7 @@ class SuperResolution(nn.Module):
         self.dtype = dtype
         self.scale = int(network.scale)
         self.fold = _INNER // self.scale
-        """Pixels of a feature's side; sides of pictures are multiples of it."""
+        """Side of a feature in pixels.  Sides of pictures must be multiples of it."""
 
     @property
     def device(self) -> torch.device:
@@ -53,8 +53,8 @@ class SuperResolution(nn.Module):
     def forward(self, x: Tensor, margins: Margins = (0, 0, 0, 0)) -> Tensor:
         """(N, 3, H, W) RGB in [0, 1] -> (N, 3, scale * h, scale * w), about in [0, 1].
 
-        H, W and the margins are multiples of ``fold``; h and w are H and W without the margins,
-        which are seen, but not enlarged.
+        h and w are H and W without the margins, which give context but are not enlarged.  H, W and
+        the margins must be multiples of ``fold``.
         """
         features = self._features(x)
         height, width = features.shape[2:]
@@ -78,9 +78,9 @@ class SuperResolution(nn.Module):
     def _features(self, x: Tensor) -> Tensor:
         network = self.network
         features = network.conv_first(F.pixel_unshuffle(x, self.fold))
-        changes = network.body(features.to(self.dtype)).to(features.dtype)
-        completed: Tensor = features + network.conv_body(changes)
-        return completed
+        detail = network.body(features.to(self.dtype)).to(features.dtype)
+        detailed: Tensor = features + network.conv_body(detail)
+        return detailed
 
     def _picture(self, features: Tensor) -> Tensor:
         network = self.network
@@ -91,12 +91,12 @@ class SuperResolution(nn.Module):
 
 
 def load_super_resolution(path: Path, dtype: torch.dtype = torch.float32) -> SuperResolution:
-    """The network of a file, on the CPU, in evaluation mode, without gradients.
+    """Load a network onto the CPU, in evaluation mode and without gradients.
 
-    Takes a plain state dict, or one under ``params_ema`` or ``params``, as they were published.
-    Scale, channels and blocks are deduced from it.  Raises WeightsError.
+    The file holds a plain state dict, or one under ``params_ema`` or ``params``, as published.  The
+    scale and the numbers of channels and blocks are deduced from it.  Raises WeightsError.
     """
-    # a second or two, which nobody without such weights should wait
+    # imported here because it takes a second or two, which most users need not wait
     from model import torchvision_compat  # noqa: F401, PLC0415  (before basicsr)
 
     from basicsr.archs.rrdbnet_arch import RRDBNet  # noqa: PLC0415  # isort: skip
@@ -107,13 +107,13 @@ def load_super_resolution(path: Path, dtype: torch.dtype = torch.float32) -> Sup
         network.load_state_dict({key: value.float() for key, value in state.items()})
     except (KeyError, ValueError, RuntimeError) as error:
         reason = textwrap.shorten(str(error), 300)
-        raise WeightsError(f"{path} holds no RRDBNet that enlarges: {reason}") from error
+        raise WeightsError(f"{path} does not hold an RRDBNet: {reason}") from error
     network.to(memory_format=torch.channels_last)  # measured on a CPU: a sixth less time
     return SuperResolution(network, dtype).eval().requires_grad_(False)
 
 
 def _architecture(state: Mapping[str, Tensor]) -> dict[str, int]:
-    """RRDBNet's arguments.  Raises KeyError or ValueError."""
+    """RRDBNet's arguments, deduced from its state dict.  Raises KeyError or ValueError."""
     num_feat, channels = state["conv_first.weight"].shape[:2]
     if channels not in _FOLDS:
         raise ValueError(f"its first convolution has {channels} channels, not 3 or 12")

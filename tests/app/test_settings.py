@@ -35,7 +35,7 @@ def test_the_environment_is_read(monkeypatch: pytest.MonkeyPatch, tmp_path: Path
         ("DEVICE", "tpu", "device"),
         ("MAX_UPLOAD_MB", "0", "max_upload_mb"),
         ("DETECTION_THRESHOLD", "1.5", "detection_threshold"),
-        ("WEIGHTS_DIR", "/nowhere/at/all", "there is no folder /nowhere/at/all"),
+        ("WEIGHTS_DIR", "/nowhere/at/all", "the folder /nowhere/at/all does not exist"),
         ("QUEUE_FACES", "10", "queue_faces (10) is less than max_faces (64)"),
         ("MAX_PIXELS", "999999999", "max_pixels"),
     ],

@@ -74,7 +74,7 @@ def test_broken_pictures_are_listed_and_leave_the_others_alone(face_folder, tmp_
     output = tmp_path / "pairs"
     main(["--hq", str(face_folder), "--output", str(output), "--recipe", "bsrgan"])
     lines = [line for line in capsys.readouterr().err.splitlines() if "libpng" not in line]
-    assert lines[0] == "left out 2:"
+    assert lines[0] == "skipped 2 pictures:"
     assert "1.png cannot be read" in lines[1]
     assert "4.png is not square: 12x10" in lines[2]
     whole = contents(tmp_path / "whole")
@@ -86,7 +86,7 @@ def test_nothing_but_broken_pictures(face_folder, tmp_path):
     for path in find_faces(face_folder):
         path.write_text("no picture")
     with pytest.raises(
-        SystemExit, match=r"error: none of 6 pictures can be used, such as: .*0\.png"
+        SystemExit, match=r"error: none of 6 pictures can be used, for example: .*0\.png"
     ):
         main(["--hq", str(face_folder), "--output", str(tmp_path / "pairs")])
 
@@ -128,9 +128,9 @@ def test_an_output_that_cannot_be_written(face_folder, tmp_path):
     ("options", "message"),
     [
         (["--recipe", "jpeg"], "invalid choice: 'jpeg'"),
-        (["--seed", "-1"], "expected one argument|no whole number from 0"),
-        (["--seed", "x"], "'x' is no whole number from 0"),
-        (["--size", "0"], "'0' is no whole number from 1"),
+        (["--seed", "-1"], "expected one argument|not a whole number of at least 0"),
+        (["--seed", "x"], "'x' is not a whole number of at least 0"),
+        (["--size", "0"], "'0' is not a whole number of at least 1"),
     ],
 )
 def test_bad_options(face_folder, tmp_path, options, message, capsys):
@@ -149,5 +149,5 @@ def test_the_command(face_folder, tmp_path):
     )
     assert result.returncode == 0
     assert result.stdout == ""
-    assert "left out 1:" in result.stderr
+    assert "skipped 1 pictures:" in result.stderr
     assert len(contents(tmp_path / "pairs")) == 10

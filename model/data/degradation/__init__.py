@@ -1,7 +1,8 @@
-"""Low-quality halves of training pairs.
+"""Degrading pictures, to make the low-quality halves of training pairs.
 
-A recipe is ranges, as data, and what is drawn from them.  Every draw comes from the generator
-passed in, and none touches the global random state: a sample can be made again from its seed.
+A recipe holds ranges, from which it draws the parameters of its operations.  All draws come from
+the generator that is passed in and none from the global random state, so a seed reproduces a
+sample.
 """
 
 from __future__ import annotations
@@ -33,13 +34,15 @@ RecipeName = Literal["gpen", "light", "realesrgan", "bsrgan"]
 
 
 class Recipe(Protocol):
+    """A random degradation of pictures."""
+
     def apply(self, image: FloatImage, rng: np.random.Generator) -> FloatImage:
         """Degrade (H, W, 3) RGB in [0, 1]; returns the same shape, unrounded."""
 
 
 @dataclass(frozen=True, config=SETTINGS)
 class Ranges:
-    """Every recipe with its ranges: the published ones, where nothing else is set."""
+    """The ranges of every recipe; the published ones by default."""
 
     gpen: GpenRecipe = GpenRecipe()
     light: LightRecipe = LightRecipe()
@@ -47,13 +50,14 @@ class Ranges:
     bsrgan: BsrganRecipe = BsrganRecipe()
 
     def recipe(self, name: RecipeName) -> Recipe:
+        """The recipe of this name."""
         recipe: Recipe = getattr(self, name)
         return recipe
 
 
 PUBLISHED = Ranges()
 RECIPES: dict[RecipeName, Recipe] = {name: PUBLISHED.recipe(name) for name in get_args(RecipeName)}
-"""With the published ranges, as evaluation and validation take them."""
+"""The recipes with the published ranges, which evaluation and validation use."""
 
 
 def degrade(image: FloatImage, recipe: Recipe, rng: np.random.Generator) -> FloatImage:

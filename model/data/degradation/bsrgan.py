@@ -1,4 +1,4 @@
-"""BSRGAN's recipe: seven operations in random order, and a last JPEG."""
+"""BSRGAN's recipe: seven operations in random order, and a final JPEG."""
 
 from __future__ import annotations
 
@@ -48,40 +48,42 @@ class BsrganRecipe:
     """Zhang et al. 2021, "Designing a Practical Degradation Model for Deep Blind Image
     Super-Resolution", section 3; cszn/BSRGAN, utils/utils_blindsr.py (``degradation_bsrgan``).
 
-    Published models enlarge by 2 or 4, and the low-quality half is smaller by that ``scale``, which
-    also widens the blur.  Faces are restored at their own size: the scale is drawn, 1 being a face
-    that fills its crop, and the picture brought back to its size bilinearly, as aligned crops are
-    sampled.  The camera pipeline is an approximation (``model.data.degradation.camera``) and leaves
-    the high-quality half alone.
+    The published models enlarge by a fixed ``scale`` of 2 or 4.  Their low-quality halves are
+    smaller by that scale, which also widens the blur.  Here the scale is drawn, because faces are
+    restored at their own size: 1 is a face that fills its crop.  The picture is then resized to its
+    original size bilinearly, as aligned crops are sampled.  The camera pipeline is an approximation
+    (``model.data.degradation.camera``) and does not change the high-quality half.
 
-    As Real-ESRGAN's, the published ranges are for pictures of anything, and are taken for faces of
-    512 px: scaled (``ranges``), a face of 256 px is drawn at the scales 1 and 2.
+    The published ranges are for general pictures, like Real-ESRGAN's, and are applied to faces of
+    512 px.  For other sizes they are scaled (``ranges``): a face of 256 px has the scales 1 and 2.
     """
 
     scales: Annotated[tuple[PositiveInt, ...], Field(min_length=1)] = (1, 2, 4)
     halved_probability: Probability = 0.25
-    """At scale 4: of halving first, and going on at scale 2."""
+    """Probability at scale 4 of halving first and continuing at scale 2."""
     kernel_sizes: KernelSizes = (7, 9, 11, 13, 15, 17, 19, 21, 23, 25)
     anisotropic_probability: Probability = 0.5
     isotropic: PositiveRange = (0.1, 2)
-    """Sigma in pixels; the upper end grows with the scale, and so does the next one's."""
+    """Sigma in pixels.  The upper end grows with the scale."""
     isotropic_growth: NonNegativeFloat = 0.2
+    """Pixels per unit of scale, by which the upper end grows."""
     anisotropic: PositiveRange = (0.5, 4)
-    """Variance in pixels squared, per axis (the lower end is the paper's; the code's is 0)."""
+    """Variance in pixels squared, per axis.  The lower end is the paper's; in the code it is 0."""
     anisotropic_growth: NonNegativeFloat = 1
+    """Pixels squared per unit of scale, by which the upper end grows."""
     resize_probability: Probability = 0.75
-    """Of resizing; otherwise a shifted Gaussian, and every scale-th pixel."""
+    """Probability of resizing; otherwise a shifted Gaussian, and every scale-th pixel."""
     resize: PositiveRange = (1, 2)
-    """Times the scale, at the upper end."""
+    """Shrinking factor; the upper end is multiplied by the scale."""
     shifted_sigma: PositiveRange = (0.1, 0.6)
-    """Likewise."""
+    """Sigma in pixels; the upper end is multiplied by the scale."""
     noise: Annotated[tuple[NonNegativeInt, NonNegativeInt], rises] = (2, 25)
     """Sigma in 8-bit levels."""
     noise_probabilities: OneOfThree = (0.4, 0.4, 0.2)
-    """Of ``NOISE_KINDS``."""
+    """Probabilities of ``NOISE_KINDS``."""
     jpeg: Quality = (30, 95)
     jpeg_probability: Probability = 0.9
-    """Of the one in the middle."""
+    """Probability of the JPEG that is one of the seven operations."""
     camera_probability: Probability = 0.25
     camera: CameraRanges = CameraRanges()
 
@@ -113,7 +115,7 @@ class BsrganRecipe:
     def _blur(
         self, image: FloatImage, drawn: int, size: int, rng: np.random.Generator
     ) -> FloatImage:
-        """Blur as at the ``drawn`` scale, in a picture that was ``size`` pixels high at first."""
+        """Blur as at scale ``drawn``; ``size`` is the original picture's height in pixels."""
         kernel_size = scale_kernel(int(rng.choice(self.kernel_sizes)), size)
         if rng.random() < self.anisotropic_probability:
             lowest, highest = self.anisotropic
@@ -130,14 +132,14 @@ class BsrganRecipe:
     def _downsample(
         self, image: FloatImage, drawn: int, scale: int, size: int, rng: np.random.Generator
     ) -> FloatImage:
-        """Shrink as at the ``drawn`` scale, which is ``scale`` in a picture of that size."""
+        """Shrink as at scale ``drawn``, which is ``scale`` for a picture of this ``size``."""
         height, width = image.shape[:2]
         if rng.random() < self.resize_probability:
             lowest, highest = self.resize
             factor = rng.uniform(*scale_range((lowest, highest * drawn), size))
             return resize(image, height / factor, width / factor, _draw_mode(rng))
         sigma = rng.uniform(self.shifted_sigma[0], self.shifted_sigma[1] * scale)
-        # pixels must stand for blocks of equal size, or the picture would shift
+        # each pixel must represent a block of the same size, or the picture would shift
         rows, columns = (max(1, round(side / scale)) for side in (height, width))
         image = resize(image, rows * scale, columns * scale, cv2.INTER_LINEAR)
         return blur(image, shifted_gaussian(sigma, (scale - 1) / 2))[::scale, ::scale]
@@ -161,23 +163,25 @@ class BsrganRecipe:
 
 
 def shifted_gaussian(sigma: float, shift: float) -> FloatImage:
-    """A kernel (25, 25) of sum 1 whose centre is ``shift`` pixels to the right and down.
+    """A Gaussian kernel (25, 25) of sum 1, centred ``shift`` pixels to the right and down.
 
-    With every n-th pixel kept and a shift of (n - 1) / 2, a pixel stands for the middle of the n by
-    n that it replaces.
+    If every n-th pixel is then sampled, a shift of (n - 1) / 2 puts each sample in the middle of
+    the n x n block that it replaces.
     """
     axis = np.arange(_SHIFTED_SIZE) - _SHIFTED_SIZE // 2 - shift
     exponent = -((axis / sigma) ** 2) / 2
-    profile = np.exp(exponent - exponent.max())  # a narrow one between pixels must not vanish
+    profile = np.exp(
+        exponent - exponent.max()
+    )  # keeps a narrow kernel between pixels from vanishing
     kernel = np.outer(profile, profile)
     return np.asarray(kernel / kernel.sum(), dtype=np.float32)
 
 
 def add_correlated_noise(image: FloatImage, sigma: float, rng: np.random.Generator) -> FloatImage:
-    """Add noise whose channels go together, of up to ``sigma`` 8-bit levels; in [0, 1].
+    """Add noise that is correlated between channels, of up to ``sigma`` 8-bit levels; in [0, 1].
 
-    Its covariance is that of the paper's section 3.3: random eigenvalues in a random basis,
-    entries made positive (which keeps a 3 by 3 covariance one).
+    Its covariance (section 3.3 of the paper) has random eigenvalues in a random basis, and its
+    entries are made positive, after which a 3 x 3 matrix is still a covariance.
     """
     basis, _ = np.linalg.qr(rng.random((3, 3)))
     covariance = np.abs(basis.T @ np.diag(rng.random(3)) @ basis) * (sigma / 255) ** 2
@@ -189,7 +193,7 @@ def add_correlated_noise(image: FloatImage, sigma: float, rng: np.random.Generat
 
 
 def _draw_order(count: int, rng: np.random.Generator) -> list[int]:
-    """A permutation in which 0, downsampling, comes before 1, the exact resize."""
+    """A random permutation in which 0, downsampling, precedes 1, the exact resize."""
     order = [int(index) for index in rng.permutation(count)]
     first, second = sorted((order.index(0), order.index(1)))
     order[first], order[second] = 0, 1

@@ -1,11 +1,11 @@
-"""A camera: a photo taken back to raw data, with the sensor's noise, and developed again.
+"""A camera pipeline: a photo is converted to raw data, gets sensor noise, and is developed again.
 
-An approximation of the camera pipeline of Zhang et al. 2021 (BSRGAN, section 3.4), whose sensor
-data and tone curves are not published: the formulas and constants of Brooks et al. 2019,
-"Unprocessing Images for Learned Raw Denoising", section 3 (google-research/unprocessing), with a
-bilinear demosaic.  Unlike theirs, developing takes back the brightening and the tone curve too, so
-that colours stay but where they clip; what is left is noise with the colours and the grain of a
-cheap camera.
+It approximates the camera pipeline of Zhang et al. 2021 (BSRGAN, section 3.4), whose sensor data
+and tone curves are not published.  Formulas and constants are those of Brooks et al. 2019,
+"Unprocessing Images for Learned Raw Denoising", section 3 (google-research/unprocessing), with
+bilinear demosaicing.  Unlike in their work, developing also inverts the brightening and the tone
+curve, so that colours change only where they clip.  The remaining noise has the colours and the
+grain of a cheap camera.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ _XYZ_TO_CAMERA = np.array(
         [[0.6596, -0.2079, -0.0562], [-0.4782, 1.3016, 0.1933], [-0.0970, 0.1581, 0.5181]],
     ]
 )
-"""Of four cameras; what is used is a random mean of them."""
+"""The colour matrices of four cameras, of which a random weighted mean is used."""
 _RGB_TO_XYZ = np.array(
     [
         [0.4124564, 0.3575761, 0.1804375],
@@ -37,7 +37,7 @@ _RGB_TO_XYZ = np.array(
 )
 _GAMMA = 2.2
 _WHITE = 0.9
-"""From here on, gains are undone less and less: white stays white."""
+"""Level from which gains are inverted less and less, so that white stays white."""
 
 
 @dataclass(frozen=True, config=SETTINGS)
@@ -45,20 +45,21 @@ class CameraRanges:
     """Brooks et al. 2019, sections 3.1 and 3.2; google-research/unprocessing/unprocess.py."""
 
     shot: PositiveRange = (1e-4, 0.012)
-    """Variance of the noise at white, drawn evenly on a logarithmic scale."""
+    """Variance of the shot noise at white, drawn uniformly on a logarithmic scale."""
     read: tuple[float, float] = (2.18, 1.2)
-    """Slope and intercept of log(variance of the read noise) over log(shot)."""
+    """Slope and intercept of log(variance of the read noise) as a function of log(shot)."""
     read_spread: NonNegativeFloat = 0.26
     """Standard deviation around that line."""
     darkness: tuple[PositiveFloat, NonNegativeFloat] = (0.8, 0.1)
-    """Mean and standard deviation of the inverse brightening."""
+    """Mean and standard deviation of the inverse brightening factor."""
     red: PositiveRange = (1.9, 2.4)
+    """The white balance's gain of red."""
     blue: PositiveRange = (1.5, 1.9)
-    """Gains of the white balance."""
+    """The white balance's gain of blue."""
 
 
 def through_camera(image: FloatImage, ranges: CameraRanges, rng: np.random.Generator) -> FloatImage:
-    """Develop (H, W, 3) RGB in [0, 1] anew; returns the same shape and range."""
+    """Convert (H, W, 3) RGB in [0, 1] to noisy raw data, and back to the same shape and range."""
     to_camera = _draw_colour_matrix(rng)
     gains = _draw_gains(ranges, rng)
     shot = np.exp(rng.uniform(*np.log(ranges.shot)))
@@ -79,7 +80,7 @@ def through_camera(image: FloatImage, ranges: CameraRanges, rng: np.random.Gener
 
 
 def mosaic(image: FloatImage) -> FloatImage:
-    """What an RGGB sensor sees of (H, W, 3): (H, W)."""
+    """The raw data (H, W) of an RGGB sensor for a picture (H, W, 3)."""
     raw = image[..., 1].copy()
     raw[0::2, 0::2] = image[0::2, 0::2, 0]
     raw[1::2, 1::2] = image[1::2, 1::2, 2]
@@ -87,7 +88,7 @@ def mosaic(image: FloatImage) -> FloatImage:
 
 
 def demosaic(raw: FloatImage) -> FloatImage:
-    """The bilinear inverse of ``mosaic``: (H, W) -> (H, W, 3)."""
+    """Interpolate raw data bilinearly: (H, W) -> (H, W, 3)."""
     planes = np.zeros((*raw.shape, 3), dtype=np.float32)
     planes[0::2, 0::2, 0] = raw[0::2, 0::2]
     planes[0::2, 1::2, 1] = raw[0::2, 1::2]
@@ -95,29 +96,30 @@ def demosaic(raw: FloatImage) -> FloatImage:
     planes[1::2, 1::2, 2] = raw[1::2, 1::2]
     tent = np.array([0.5, 1, 0.5], dtype=np.float32)
     cross = np.array([[0, 0.25, 0], [0.25, 1, 0.25], [0, 0.25, 0]], dtype=np.float32)
-    border = cv2.BORDER_REFLECT_101  # keeps the pattern
+    border = cv2.BORDER_REFLECT_101  # continues the sensor's pattern
     full = cv2.sepFilter2D(planes, -1, tent, tent, borderType=border)
     full[..., 1] = cv2.filter2D(planes[..., 1], -1, cross, borderType=border)
     return np.asarray(full, dtype=np.float32)
 
 
 def _draw_colour_matrix(rng: np.random.Generator) -> NDArray[np.float64]:
-    """RGB -> camera (3, 3); grey stays grey."""
+    """A matrix (3, 3) from RGB to the camera's colours, which maps grey to grey."""
     weights = rng.random(len(_XYZ_TO_CAMERA)) + 1e-8
     matrix = np.tensordot(weights / weights.sum(), _XYZ_TO_CAMERA, axes=1) @ _RGB_TO_XYZ
-    grey_kept: NDArray[np.float64] = matrix / matrix.sum(1, keepdims=True)
-    return grey_kept
+    normalised: NDArray[np.float64] = matrix / matrix.sum(1, keepdims=True)
+    return normalised
 
 
 def _draw_gains(ranges: CameraRanges, rng: np.random.Generator) -> FloatImage:
-    """Of red, green and blue, from raw data to the picture: (3,)."""
+    """The gains (3,) of red, green and blue, from raw data to the picture."""
     brightening = 1 / max(0.3, rng.normal(*ranges.darkness))
     red, blue = rng.uniform(*ranges.red), rng.uniform(*ranges.blue)
     return np.array([red, 1, blue], dtype=np.float32) * np.float32(brightening)
 
 
 def _undo_gains(linear: FloatImage, gains: FloatImage) -> FloatImage:
+    """Divide by the gains, less where it is nearly white (Brooks et al., section 3.1)."""
     grey = linear.mean(axis=2, keepdims=True)
     mask = (np.maximum(grey - _WHITE, 0) / (1 - _WHITE)) ** 2
-    kept: FloatImage = linear * np.maximum(mask + (1 - mask) / gains, 1 / gains)
-    return kept
+    darkened: FloatImage = linear * np.maximum(mask + (1 - mask) / gains, 1 / gains)
+    return darkened

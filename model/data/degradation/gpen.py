@@ -1,4 +1,4 @@
-"""GPEN's recipe: blur -> shrink -> noise -> JPEG -> back to size."""
+"""GPEN's recipe: blur, shrink, noise, JPEG, and resizing to the original size."""
 
 from __future__ import annotations
 
@@ -24,11 +24,11 @@ from basicsr.data.degradations import bivariate_Gaussian  # isort: skip
 
 @dataclass(frozen=True, config=SETTINGS)
 class GpenRecipe:
-    """Ranges of the authors' code, which are for crops of 512 px: yangxy/GPEN,
-    training/data_loader/dataset_face.py.  For other sizes they are scaled (``ranges``).
+    """GPEN's degradation (Yang et al. 2021, section 3.3), with the ranges of its code.
 
-    (The paper's section 3.3 names the same operations.)  The evaluation's pairs are made with it:
-    what is drawn, and in which order, does not change.
+    The ranges are those of yangxy/GPEN, training/data_loader/dataset_face.py, for crops of 512 px.
+    For other sizes they are scaled (``ranges``).  Evaluation uses this recipe, so its draws and
+    their order must not change.
     """
 
     kernel_size: KernelSize = 41
@@ -36,7 +36,7 @@ class GpenRecipe:
     blur: PositiveRange = (0.1, 10)
     """Sigma in pixels, per axis."""
     shrink: PositiveRange = (0.8, 8)
-    """Factor."""
+    """Shrinking factor."""
     noise: Range = (0, 20)
     """Sigma in 8-bit levels."""
     jpeg: Quality = (60, 100)
@@ -70,7 +70,7 @@ class GpenRecipe:
 
 @dataclass(frozen=True, config=SETTINGS)
 class LightRecipe(GpenRecipe):
-    """Ours: teaches the network to leave a good photo alone."""
+    """Our weaker version, from which the network learns not to change a good photo."""
 
     blur: PositiveRange = (0.1, 3)
     shrink: PositiveRange = (0.8, 4)

@@ -1,4 +1,4 @@
-"""Real-ESRGAN's blur kernels, drawn from our own generator; their formulas are basicsr's."""
+"""Real-ESRGAN's blur kernels, with basicsr's formulas and draws from a given generator."""
 
 from __future__ import annotations
 
@@ -37,32 +37,34 @@ SHAPES: tuple[tuple[Shape, bool], ...] = (
     ("plateau", True),
     ("plateau", False),
 )
-"""The six kinds: a shape, and whether it is isotropic."""
+"""The six kinds of kernel: the shape, and whether it is isotropic."""
 
 
 @dataclass(frozen=True, config=SETTINGS)
 class KernelRanges:
-    """Wang et al. 2021, Real-ESRGAN, section 4.1 and xinntao/Real-ESRGAN,
-    options/train_realesrgan_x4plus.yml; the cutoffs: basicsr/data/realesrgan_dataset.py.
+    """The ranges of Real-ESRGAN's kernels (Wang et al. 2021, section 4.1).
+
+    Values are those of xinntao/Real-ESRGAN, options/train_realesrgan_x4plus.yml, and the cutoffs
+    those of basicsr/data/realesrgan_dataset.py.
     """
 
     probabilities: OneOfSix = (0.45, 0.25, 0.12, 0.03, 0.12, 0.03)
-    """Of the kinds in ``SHAPES``."""
+    """Probabilities of ``SHAPES``."""
     sizes: KernelSizes = (7, 9, 11, 13, 15, 17, 19, 21)
     sinc_probability: Probability = 0.1
-    """Of a sinc kernel in place of any of the kinds."""
+    """Probability of a sinc kernel instead."""
     generalized_beta: PositiveRange = (0.5, 4)
     plateau_beta: PositiveRange = (1, 2)
     cutoff: PositiveRange = (np.pi / 3, np.pi)
-    """Of sinc kernels, in radians a pixel."""
+    """Cutoff of sinc kernels, in radians per pixel."""
     cutoff_of_large: PositiveRange = (np.pi / 5, np.pi)
-    """Of those from 13 pixels on, the final one excepted."""
+    """Cutoff of sinc kernels of 13 pixels and more, except for the final one."""
 
 
 def draw_kernel(
     ranges: KernelRanges, sigma: PositiveRange, picture: int, rng: np.random.Generator
 ) -> FloatImage:
-    """A blur kernel (K, K) of sum 1 for a picture of that height, to which all of it is scaled.
+    """A blur kernel (K, K) of sum 1, scaled to a picture of ``picture`` pixels' height.
 
     ``sigma`` is in pixels, per axis.
     """
@@ -89,25 +91,26 @@ def draw_kernel(
 
 
 def draw_final_sinc(ranges: KernelRanges, picture: int, rng: np.random.Generator) -> FloatImage:
-    """The sinc kernel (K, K) that imitates sharpening and resampling after all else, scaled to a
-    picture of that height.
+    """The final sinc kernel (K, K), which imitates sharpening and resampling.
+
+    It is scaled to a picture of ``picture`` pixels' height.
     """
     size = scale_kernel(int(rng.choice(ranges.sizes)), picture)
     return sinc_kernel(size, rng.uniform(*_scale_cutoff(ranges.cutoff, picture)))
 
 
 def sinc_kernel(size: int, cutoff: float) -> FloatImage:
-    """A circular low-pass filter (size, size) of sum 1; it rings."""
+    """A circular low-pass filter (size, size) of sum 1, which causes ringing."""
     return np.asarray(circular_lowpass_kernel(cutoff, size), dtype=np.float32)
 
 
 def _scale_cutoff(ends: PositiveRange, picture: int) -> tuple[float, float]:
-    """Waves scale as pixels do; none is shorter than two pixels."""
+    """Scale the range of cutoffs to the picture's height; the shortest wave is two pixels."""
     lowest, highest = ends
     return min(lowest * REFERENCE_SIZE / picture, highest), highest
 
 
 def _draw_beta(ends: PositiveRange, rng: np.random.Generator) -> float:
-    """Below 1 and above 1 equally often, as in basicsr (of plateaus, half have beta 1)."""
+    """Below and above 1 with equal probability, as in basicsr; half of all plateaus have beta 1."""
     lowest, highest = ends
     return rng.uniform(lowest, 1) if rng.random() < 0.5 else rng.uniform(1, highest)

@@ -1,4 +1,4 @@
-"""Real-ESRGAN's recipe: blur, resizing, noise and JPEG, twice, with ringing at the end."""
+"""Real-ESRGAN's recipe: two passes of blur, resizing, noise and JPEG, with final ringing."""
 
 from __future__ import annotations
 
@@ -30,29 +30,29 @@ from model.data.degradation.ranges import (
 
 @dataclass(frozen=True, config=SETTINGS)
 class FirstPass:
-    """Ranges of the first of both passes."""
+    """Ranges of the first pass."""
 
     blur_probability: Probability = 1.0
     sigma: PositiveRange = (0.2, 3)
-    """Of the blur, in pixels, per axis."""
+    """Sigma of the blur in pixels, per axis."""
     resize_probabilities: OneOfThree = (0.2, 0.7, 0.1)
-    """Of larger, smaller, and neither."""
+    """Probabilities of enlarging, shrinking, and neither."""
     factor: PositiveRange = (0.15, 1.5)
-    """Smallest and largest, with 1 between them."""
+    """Smallest and largest factor of resizing, with 1 in between."""
     gaussian: Range = (1, 30)
     """Sigma in 8-bit levels."""
     poisson: Range = (0.05, 3)
-    """Multiple of the shot noise."""
+    """Factor on the shot noise."""
     gaussian_probability: Probability = 0.5
-    """Poisson noise otherwise."""
+    """Probability of Gaussian noise; otherwise Poisson noise."""
     grey_probability: Probability = 0.4
-    """Of noise that is the same in all channels."""
+    """Probability of noise that is equal in all channels."""
     jpeg: Quality = (30, 95)
 
 
 @dataclass(frozen=True, config=SETTINGS)
 class SecondPass(FirstPass):
-    """Ranges of the second one, which does less."""
+    """Ranges of the second pass, which is weaker."""
 
     blur_probability: Probability = 0.8
     sigma: PositiveRange = (0.2, 1.5)
@@ -65,17 +65,20 @@ class SecondPass(FirstPass):
 @dataclass(frozen=True, config=SETTINGS)
 class RealEsrganRecipe:
     """Wang et al. 2021, "Real-ESRGAN: Training Real-World Blind Super-Resolution with Pure
-    Synthetic Data", section 3; the ranges of xinntao/Real-ESRGAN,
-    options/train_realesrgan_x4plus.yml, the order of basicsr/models/realesrgan_model.py.
+    Synthetic Data", section 3.
 
-    Published models enlarge by 2 or 4, and the second pass ends at that fraction of the size.
-    Faces are restored at their own size: the fraction is drawn (``scale``), and the picture brought
-    back to its size bilinearly, as aligned crops are sampled.  Otherwise it differs in this: JPEG
-    is the codec itself instead of its differentiable imitation, and the input is not sharpened.
+    The ranges are those of xinntao/Real-ESRGAN, options/train_realesrgan_x4plus.yml, and the order
+    of operations is that of basicsr/models/realesrgan_model.py.
 
-    The published ranges are for pictures of anything.  They are taken for faces of 512 px and
-    scaled for others (``ranges``): a face of 256 px that they are applied to as they are is often
-    beyond recognition, where one of 512 px hardly ever is.
+    The published models enlarge by 2 or 4, and the second pass ends at that fraction of the size.
+    Here the fraction is drawn (``scale``), because faces are restored at their own size, and the
+    picture is then resized to its original size bilinearly, as aligned crops are sampled.  Two
+    other differences: JPEG is the real codec instead of its differentiable imitation, and the input
+    is not sharpened.
+
+    The published ranges are for general pictures.  They are applied to faces of 512 px and scaled
+    for other sizes (``ranges``).  Without scaling, faces of 256 px are often degraded beyond
+    recognition, and those of 512 px hardly ever.
     """
 
     first: FirstPass = FirstPass()
@@ -83,9 +86,9 @@ class RealEsrganRecipe:
     kernels: KernelRanges = KernelRanges()
     final_sinc_probability: Probability = 0.8
     sinc_first_probability: Probability = 0.5
-    """Of the final sinc filter coming before the last JPEG instead of after it."""
+    """Probability that the final sinc filter precedes the last JPEG instead of following it."""
     scale: PositiveRange = (1, 4)
-    """By how much the second pass' end is smaller than the picture; x4plus is (4, 4)."""
+    """How much smaller than the picture the second pass's result is; x4plus has (4, 4)."""
 
     def apply(self, image: FloatImage, rng: np.random.Generator) -> FloatImage:
         """Degrade (H, W, 3) RGB in [0, 1]; returns the same shape."""
@@ -101,8 +104,8 @@ class RealEsrganRecipe:
         factor = _draw_factor(self.second, height, rng) / scale
         low = resize(low, height * factor, width * factor, _draw_mode(rng))
         low = _add_noise(low, self.second, rng)
-        # sinc filter, JPEG and then resizing would draw twisted lines: resizing stays with the
-        # sinc filter (basicsr)
+        # sinc filter, JPEG and then resizing would bend lines, so resizing stays next to the sinc
+        # filter (as in basicsr)
         quality, mode = _draw_quality(self.second, rng), _draw_mode(rng)
         sinc_first = rng.random() < self.sinc_first_probability
         if not sinc_first:
@@ -131,7 +134,9 @@ def _add_noise(image: FloatImage, ranges: FirstPass, rng: np.random.Generator) -
 
 def _draw_factor(ranges: FirstPass, size: int, rng: np.random.Generator) -> float:
     smallest, largest = ranges.factor
-    smallest = min(smallest * REFERENCE_SIZE / size, 1)  # its inverse is a shrinking factor
+    smallest = min(
+        smallest * REFERENCE_SIZE / size, 1
+    )  # scaled like a shrinking factor, whose inverse it is
     choices = (rng.uniform(1, largest), rng.uniform(smallest, 1), 1.0)
     return choices[int(rng.choice(3, p=ranges.resize_probabilities))]
 

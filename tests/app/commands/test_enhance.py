@@ -84,13 +84,13 @@ def test_resumed_it_does_what_is_not_done(
 
     (photos / "c.jpg").unlink()
     assert gpen(*folders, "--resume", "--failures", str(tmp_path / "list")) == 0
-    assert "all 2 photos are there already" in capsys.readouterr().out
+    assert "all 2 results exist already" in capsys.readouterr().out
     assert not (tmp_path / "list").exists()
     assert gpen(*folders) == 0
     assert picture(out / "a.jpg").format == "JPEG"  # without, all is done again
 
     assert gpen("-i", str(photos / "a.jpg"), "-o", str(out / "a.jpg"), "--resume") == 0
-    assert "there already" in capsys.readouterr().out
+    assert "exists already" in capsys.readouterr().out
 
 
 def test_photos_whose_worker_died_are_listed(
@@ -126,7 +126,7 @@ def test_photos_whose_worker_died_are_listed(
         (["-i", "nowhere.jpg", "-o", "x.jpg"], "nowhere.jpg: no such file or directory"),
         (["-i", ".", "-o", "x", "--strength", "2"], "strength: "),
         (["-i", "{empty}", "-o", "x"], "no photos in"),
-        (["-i", ".", "-o", ".", "--resume"], "an output folder of its own"),
+        (["-i", ".", "-o", ".", "--resume"], "an output folder other than the input folder"),
         (["-i", ".", "-o", "{photo}"], "is not a folder"),
         (["-i", "{photo}", "-o", "x.png", "--ray"], "--ray is for folders"),
         (["-i", ".", "-o", "x", "--ray", "--ray-workers", "0"], "--ray-workers"),

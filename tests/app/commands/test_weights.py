@@ -53,7 +53,7 @@ def test_list(gpen_weights, folders, no_network):
         assert rows[weights.name].endswith(weights.licence)
     assert "1024 px  2.5 MB" in rows["gpen-bfr-1024"]
     assert str(folders[0] / "GPEN-BFR-1024.pth") in rows["gpen-bfr-1024"]
-    assert "not here" in rows["gpen-bfr-512"]
+    assert "not on this machine" in rows["gpen-bfr-512"]
     assert str(BUNDLED_DIR / STARTER_256.file_name) in rows["gpen-starter-256"]
 
 
@@ -145,5 +145,5 @@ def test_verify_compares_with_the_recorded_sum(gpen_weights, folders):
 
 def test_nonsense_in_the_settings_is_one_line(gpen_weights, monkeypatch, tmp_path):
     monkeypatch.setenv("GPEN_WEIGHTS_DIR", str(tmp_path / "nowhere"))
-    message = f"error: weights_dir: there is no folder {tmp_path / 'nowhere'}"
+    message = f"error: weights_dir: the folder {tmp_path / 'nowhere'} does not exist"
     assert gpen_weights("list") == (message, [], [])  # the interpreter prints it, and exits with 1

@@ -1,5 +1,7 @@
 import os
 import shutil
+import stat
+import time
 
 import pytest
 import torch
@@ -53,6 +55,51 @@ def test_another_processor_has_other_measurements_of_the_same_conversion(
     other = EngineCache.of(weights, tmp_path, CPU)
     assert other.converted == cache.converted
     assert other.measurements() == []
+
+
+def test_gpus_of_one_model_share_their_measurements(weights, tmp_path, monkeypatch):
+    names = {0: "H100", 1: "H100", 2: "T4"}
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda device: names[device.index])
+    first, second, third = (
+        EngineCache.of(weights, tmp_path, torch.device("cuda", index)) for index in names
+    )
+    first.keep(MEASURED)
+    assert second.measurements() == MEASURED
+    assert third.measurements() == []
+
+
+def test_comments_and_docstrings_change_no_folder_but_code_does(
+    cache, weights, tmp_path, monkeypatch
+):
+    source = tmp_path / "source.py"
+    folders = []
+    for text in ('"""A."""\nx = 1\n', '"""B."""\n\nx = 1  # one\n"""Of x."""\n', "x = 2\n"):
+        source.write_text(text)
+        monkeypatch.setattr(module, "_SOURCES", [source])
+        folders.append(EngineCache.of(weights, tmp_path, CPU).folder)
+    assert folders[0] == folders[1] != folders[2]
+
+
+def test_measurements_are_readable_by_all(cache):
+    cache.keep(MEASURED)
+    assert stat.S_IMODE(cache.measured.stat().st_mode) == 0o644
+
+
+def test_generators_that_are_not_used_any_more_are_removed(cache, tmp_path):
+    for name, days in (("used", 89), ("unused", 91), ("new", 0), ("read", 91)):
+        folder = tmp_path / "engines" / name
+        folder.mkdir(parents=True, mode=0o755)
+        (folder / "generator.bin").touch()
+        os.utime(folder, (time.time() - days * 86400,) * 2)
+    read = EngineCache(tmp_path / "engines" / "read", CPU)
+    read.measured.write_text("[]")
+    os.utime(read.folder, (0, 0))
+    read.measurements()
+    cache.keep(MEASURED)
+    os.utime(cache.folder, (0, 0))
+    cache.remove_unused()
+    left = {folder.name for folder in cache.folder.parent.iterdir()}
+    assert left == {"used", "new", "read", cache.folder.name}
 
 
 def test_measurements_that_cannot_be_read_are_none(cache):

@@ -56,7 +56,7 @@ def test_what_runs_on_this_processor():
 def test_without_openvino_pytorch_is_left(monkeypatch):
     monkeypatch.setattr(module, "find_spec", lambda _: None)
     assert {c.engine for c in candidates(CPU)} == {"torch"}
-    with pytest.raises(EngineError, match="engine openvino with precision auto is not to be had"):
+    with pytest.raises(EngineError, match="engine openvino with precision auto is not available"):
         candidates(CPU, "openvino")
 
 

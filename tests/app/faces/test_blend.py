@@ -8,7 +8,7 @@ import pytest
 from numpy.typing import NDArray
 
 from app.faces.align import align, rescaled
-from app.faces.blend import close_up, colours_matched, confidence, own_detail_counts, uncoloured
+from app.faces.blend import close_up, colours_matched, confidence, original_weight, uncoloured
 from app.faces.mask import oval
 from app.faces.paste import paste
 from app.imaging.photo import Levels
@@ -100,10 +100,10 @@ def test_matching_keeps_grey_grey(astronaut: NDArray[np.uint8]) -> None:
     assert np.ptp(matched, axis=2).max() == 0
 
 
-def test_the_photo_s_own_detail_counts_where_the_crop_lacks_it() -> None:
+def test_the_photo_s_original_weight_where_the_crop_lacks_it() -> None:
     photo = np.zeros((600, 600, 3), np.uint8)
     faces = [align(photo, rescaled(TEMPLATE, scale), TEMPLATE, SIZE) for scale in (0.5, 1, 1.5, 4)]
-    assert [round(own_detail_counts(face), 6) for face in faces] == [0, 0, 0.5, 1]
+    assert [round(original_weight(face), 6) for face in faces] == [0, 0, 0.5, 1]
 
 
 def test_the_smaller_a_face_the_less_is_believed() -> None:

@@ -11,7 +11,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from app.faces.eqface import LEAST_QUALITY, MOST_DISTANCE, EqFace, load_eqface
+from app.faces.eqface import MAX_DISTANCE, MIN_QUALITY, EqFace, load_eqface
 from model.checkpoints.templates import landmark_template
 from model.networks.eqface import FACE_SIZE
 from model.state_dicts import WeightsError
@@ -39,11 +39,11 @@ def crop(*colour: int, size: int = 256) -> Any:
 
 def test_limits() -> None:
     network: Any = ByColour()
-    angles = np.arccos(1 - np.array([0.5, 1.2]) * MOST_DISTANCE)
+    angles = np.arccos(1 - np.array([0.5, 1.2]) * MAX_DISTANCE)
     turned = [
         crop(*np.rint(200 * np.array([np.cos(a), np.sin(a), 0.15])).astype(int)) for a in angles
     ]
-    straight, poor = crop(200, 0, 30), crop(200, 0, int(255 * LEAST_QUALITY) - 3)
+    straight, poor = crop(200, 0, 30), crop(200, 0, int(255 * MIN_QUALITY) - 3)
     before = [straight, straight, straight, poor] * 10  # more than a batch
     after = [straight, *turned, straight] * 10
     verdicts = EqFace(network).judge(before, after, TEMPLATE)
@@ -80,5 +80,5 @@ def test_files_that_are_not_eqfaces(tmp_path: Path) -> None:
     paths = tmp_path / "backbone.pth", tmp_path / "quality.pth"
     for path in paths:
         torch.save({"module.weight": torch.zeros(3)}, path)
-    with pytest.raises(WeightsError, match=r"backbone\.pth and .*quality\.pth are not EQFace's"):
+    with pytest.raises(WeightsError, match=r"backbone\.pth and .*quality\.pth do not hold EQFace"):
         load_eqface(*paths, torch.device("cpu"))

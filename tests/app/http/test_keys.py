@@ -113,7 +113,7 @@ def test_a_file_without_keys_is_refused_with_one_line(tmp_path: Path, text: str)
 def test_a_file_that_is_no_text_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "keys"
     path.write_bytes(b"\xff" * 20)
-    with pytest.raises(SystemExit, match="api_keys_file: it is no text in UTF-8"):
+    with pytest.raises(SystemExit, match="api_keys_file: it is not UTF-8 text"):
         read_settings(api_keys_file=path)
 
 
@@ -148,10 +148,10 @@ def test_the_log_says_at_the_start_whether_keys_are_asked_for(
 @pytest.mark.parametrize(
     ("given", "told"),
     [
-        ({"api_keys": " , "}, "nobody would be kept out"),
-        ({"api_keys": ""}, "nobody would be kept out"),
+        ({"api_keys": " , "}, "no key would be required"),
+        ({"api_keys": ""}, "no key would be required"),
         ({"api_keys": "short"}, "at least 16"),
-        ({"api_keys_file": "/nowhere"}, "there is no file /nowhere"),
+        ({"api_keys_file": "/nowhere"}, "the file /nowhere does not exist"),
     ],
 )
 def test_keys_that_are_none_are_refused(given: dict[str, Any], told: str) -> None:
@@ -162,7 +162,7 @@ def test_keys_that_are_none_are_refused(given: dict[str, Any], told: str) -> Non
 
 def test_a_variable_that_is_set_but_empty_opens_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("GPEN_API_KEYS", "")
-    with pytest.raises(SystemExit, match="API keys are wanted, but none is given"):
+    with pytest.raises(SystemExit, match="API keys are configured but empty"):
         read_settings()
 
 

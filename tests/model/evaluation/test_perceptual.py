@@ -56,7 +56,7 @@ def test_files_that_will_not_do(tmp_path):
         load_distances(tmp_path / "no.pth", None, CPU)
     with pytest.raises(WeightsError, match="does not hold the weights of IR-SE50"):
         load_distances(None, tmp_path / "no.pth", CPU)
-    with pytest.raises(WeightsError, match="is not there"):
+    with pytest.raises(WeightsError, match="does not exist"):
         load_fid(tmp_path / "none.pth", CPU)
     assert load_distances(None, None, CPU) == {}
     assert load_fid(None, CPU) == {}

@@ -180,7 +180,7 @@ def test_a_missing_file_is_named(tmp_path):
 def test_other_weights_are_refused(tmp_path):
     path = tmp_path / "other.safetensors"
     save_file({"body.0.weight": torch.zeros(1)}, path)
-    with pytest.raises(WeightsError, match="holds no RetinaFace"):
+    with pytest.raises(WeightsError, match="does not hold RetinaFace"):
         load_detector(path)
 
 

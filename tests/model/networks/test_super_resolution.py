@@ -89,7 +89,7 @@ def test_what_is_no_upscaler_is_refused_in_one_line(tmp_path, change, told):
     state = state_of(seeded_rrdbnet(4)) | change
     path = tmp_path / "weights.pth"
     torch.save({key: value for key, value in state.items() if value is not None}, path)
-    with pytest.raises(WeightsError, match="holds no RRDBNet") as caught:
+    with pytest.raises(WeightsError, match="does not hold an RRDBNet") as caught:
         load_super_resolution(path)
     assert told in str(caught.value)
     assert "\n" not in str(caught.value)

@@ -53,7 +53,7 @@ def test_settings_can_be_written_and_read():
 @pytest.mark.parametrize(
     ("setting", "told"),
     [
-        ({"gpen": {"blur": [5, 1]}}, "begins at 5, above its end 1"),
+        ({"gpen": {"blur": [5, 1]}}, "the lower end 5 is above the upper end 1"),
         ({"gpen": {"jpeg": [60, 101]}}, "less than or equal to 100"),
         ({"gpen": {"noise": [-1, 5]}}, "greater than or equal to 0"),
         ({"gpen": {"shrink": [0, 5]}}, "greater than 0"),
