@@ -27,11 +27,9 @@ class Engine(Protocol):
     device: str
     """PyTorch's name of the device, such as ``cuda:0``."""
     sizes: Sequence[int]
-    """Batch sizes that are compiled on first use, ascending.  The last has the highest
-    throughput."""
+    """Batch sizes that are compiled on first use, ascending.  The last is the most efficient."""
     calls: int
-    """How many calls may run at a time; with more than one, the device does not idle between
-    them."""
+    """How many calls may run at a time.  A second one keeps the device busy."""
 
     def __call__(self, crops: Crops) -> Crops:
         """Restore (N, size, size, 3) crops; returns the same shape.
