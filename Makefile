@@ -60,6 +60,7 @@ bench: .venv/installed
 	$(BIN)/python -m tests.benchmarks.start --json build/bench/start.json
 	$(BIN)/python -m tests.benchmarks.plot build/bench/engine.json -o build/bench/bench.png
 	$(BIN)/python -m tests.benchmarks.paste
+	$(BIN)/python -m tests.benchmarks.decoders
 	$(BIN)/python -m tests.benchmarks.train_step
 
 # crowds, slow readers, refusing replicas and misfits, as a table; FLAGS=--help lists more

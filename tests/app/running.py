@@ -37,11 +37,14 @@ class Restorer:
 
 @contextmanager
 def running(
-    monkeypatch: pytest.MonkeyPatch, work: Callable[[Settings], Loaded], **settings: Any
+    monkeypatch: pytest.MonkeyPatch,
+    work: Callable[[Settings], Loaded],
+    pool: Any = lambda *_: decoders,
+    **settings: Any,
 ) -> Iterator[tuple[TestClient, threading.Event]]:
     """The application with another ``load``, and an event: the process would have ended."""
     monkeypatch.setattr(service, "load", work)
-    monkeypatch.setattr(service, "decoder_pool", lambda *_: decoders)
+    monkeypatch.setattr(service, "decoder_pool", pool)
     monkeypatch.setattr(service, "rehearse", lambda *_: Cost(0.05, 0.05))
     ended = threading.Event()
     app = create_app(Settings(model="gpen-starter-256", **settings), on_failure=ended.set)
