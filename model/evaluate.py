@@ -35,6 +35,7 @@ from torch.nn import functional as F
 from tqdm import tqdm
 
 from model.checkpoints.generator import load_generator
+from model.checkpoints.named import weights_file
 from model.checkpoints.table import BUNDLED_DIR, DETECTOR_MOBILENET
 from model.data.dataset import evaluation_pair, find_faces, split_holdout, to_tensors
 from model.data.pictures import read_face
@@ -201,7 +202,9 @@ def _margin(text: str) -> float:
 
 def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(prog="python -m model.evaluate", description=__doc__)
-    parser.add_argument("--weights", type=Path, required=True)
+    parser.add_argument(
+        "--weights", type=Path, required=True, help="a file, or a name of `gpen weights list`"
+    )
     parser.add_argument("--hq", type=Path, required=True, help="folder of aligned faces")
     parser.add_argument(
         "--lq", type=Path, help="folder of their degraded halves, under the same names"
@@ -219,8 +222,10 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument(
         "--grid", type=Path, help="write a picture of the first faces: LQ | restored | HQ"
     )
-    parser.add_argument("--lpips-weights", type=Path, help="torchvision's vgg16-397923af.pth")
-    parser.add_argument("--identity-weights", type=Path, help="GPEN's model_ir_se50.pth")
+    parser.add_argument("--lpips-weights", type=Path, help="vgg16-397923af.pth or vgg16-imagenet")
+    parser.add_argument(
+        "--identity-weights", type=Path, help="model_ir_se50.pth or arcface-ir-se50"
+    )
     parser.add_argument("--fid-weights", type=Path, help="torch-fidelity's Inception weights")
     parser.add_argument("--device", help="cpu, cuda, cuda:N (default: a GPU where there is one)")
     options = parser.parse_args(arguments)
@@ -235,10 +240,11 @@ def main(arguments: list[str] | None = None) -> None:
             pairs = degraded_pairs(options.hq, paths, options.margin)
         else:
             pairs = given_pairs(options.lq, options.hq, paths, options.margin)
+        weights = weights_file(options.weights)
         measures = load_measures(
             options.lpips_weights, options.identity_weights, options.fid_weights, device
         )
-        evaluation = evaluate(options.weights, pairs, measures, device, len(paths))
+        evaluation = evaluate(weights, pairs, measures, device, len(paths))
         if options.json:
             options.json.write_text(json.dumps(evaluation.as_json(), indent=2) + "\n")
         if options.csv:

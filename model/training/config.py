@@ -69,8 +69,8 @@ class InitialConfig(Section):
 
     g: Path | None = None
     """A generator, or only the prior of one; see ``model.training.pretrained`` for kinds of
-    file.  One of half the size is grown: its layers are those of the larger network below the
-    topmost."""
+    file.  This and ``d`` may be names of ``gpen weights list``, such as ``gpen-bfr-512``.  One of
+    half the size is grown: its layers are those of the larger network below the topmost."""
     d: Path | None = None
     """A discriminator of the kind that is trained."""
 

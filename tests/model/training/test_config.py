@@ -4,9 +4,11 @@ from pathlib import Path
 import pytest
 
 import model
+from model.checkpoints.table import ARCFACE_IR_SE50, BFR_512, DISCRIMINATOR_512, VGG16
 from model.networks import Architecture
 from model.training.config import Config, TrainConfig
 from model.training.config_file import ConfigError, differences, flatten, load_config, save_config
+from model.training.schedule import Stage, stage_at
 
 MINIMAL = "train: {num_epochs: 2}\n"
 CONFIGS = Path(model.__file__).parent / "configs"
@@ -128,6 +130,23 @@ def test_a_configuration_for_each_resolution(name, epochs, batch, architecture):
     assert config.train.batch_size == batch
     assert config.architecture == architecture
     assert config.train.doubts(processes=1) == []
+
+
+def test_fine_tuning_begins_with_weights_of_the_table():
+    """With its D, so that none of the stages that a network from scratch needs is left."""
+    config = load_config(CONFIGS / "gpen_512_finetune.yaml", [])
+    train, losses = config.train, config.train.losses
+    assert (train.initial.g, train.initial.d) == (Path(BFR_512.name), Path(DISCRIMINATOR_512.name))
+    assert (losses.lpips_weights, losses.identity_weights) == (
+        Path(VGG16.name),
+        Path(ARCFACE_IR_SE50.name),
+    )
+    assert losses.lpips > 0
+    assert losses.identity > 0
+    assert config.architecture == BFR_512.architecture
+    assert stage_at(0, 100, train) is Stage.JOINT
+    assert train.lr_g < load_config(CONFIGS / "gpen_512.yaml", []).train.lr_g
+    assert train.doubts(processes=1) == []
 
 
 @pytest.mark.parametrize(
