@@ -25,6 +25,9 @@ class DataConfig(Section):
     ``strong``: other poses and colours as well."""
     holdout: Path | None = None
     """Faces not to train on but to validate on: one path a line, relative to the list's folder."""
+    max_unusable: Annotated[float, Field(ge=0, le=1)] = 0.05
+    """The share of pictures, or pairs, that may be unusable: they are named and left out.  If there
+    are more, training does not start, or ends."""
     recipes: Annotated[dict[RecipeName, PositiveFloat], Field(min_length=1)] = {"gpen": 1.0}  # noqa: RUF012
     """Degradation recipes and how often each is used, relative to the others."""
     ranges: Ranges = PUBLISHED

@@ -35,6 +35,7 @@ from model.data.pictures import (
     split_holdout,
 )
 from model.data.sampling import SampleKey
+from model.data.survey import Group, usable_groups
 
 __all__ = [
     "DegradedFaces",
@@ -157,7 +158,8 @@ def open_training_data(
     are then unused.
 
     What ``data.holdout`` lists (of pairs, the files of ``hq/``) is validated on; without it, some
-    of the training set, to see that at least that is learnt.  Raises OSError or ValueError.
+    of the training set, to see that at least that is learnt.  Before that, every picture to train
+    on is looked at (``model.data.survey``).  Raises OSError or ValueError.
     """
     if data.folder is None:
         raise ValueError("no data: give --data or set data.folder")
@@ -166,13 +168,17 @@ def open_training_data(
     weights = find_weighted(data.folder, data.folders)
     paths, held_out = hold_out(list(weights), data.holdout)
     _check_rest(paths, data)
+    groups, spare = usable_groups(
+        [(path,) for path in paths], size, data.margin, limit=data.max_unusable
+    )
+    paths = [path for (path,) in groups]
     whole = data.augmentation == "strong"
     faces: Faces
     # what cannot be read is left out in memory, and faces would no longer be those of the weights
     if whole or data.folders or len(paths) * size * size * 3 > MEMORY_LIMIT:
-        faces = FaceFiles(paths, None if whole else size, data.margin)
+        faces = FaceFiles(paths, None if whole else size, data.margin, spare=spare)
     else:
-        faces = read_faces(paths, size, data.margin)
+        faces = read_faces(paths, size, data.margin, spare=spare)
     dataset = DegradedFaces(
         faces,
         data.recipes,
@@ -192,16 +198,19 @@ def _open_pairs(
 ) -> TrainingData:
     if data.folders:
         raise ValueError(f"data.folders is for folders of faces, and {folder} holds pairs")
-    pairs = find_pairs(folder)
+    pairs, unmatched = find_pairs(folder)
     held_out = set(split_holdout(folder / HIGH, data.holdout)[1])
     trained_on = [pair for pair in pairs if pair[1] not in held_out]
     _check_rest(trained_on, data)
-    files = PictureFiles(trained_on, size, data.margin)
+    groups, spare = usable_groups(
+        trained_on, size, data.margin, unmatched=unmatched, limit=data.max_unusable
+    )
+    files = PictureFiles(groups, size, data.margin, spare=spare)
     dataset = PairedFaces(files, seed, mirror=data.augmentation != "none")
     if not validate:
         return TrainingData(dataset, _no_pairs(size))
-    shown = [pair for pair in pairs if pair[1] in held_out]
-    shown = shown or trained_on[:_VALIDATED_WITHOUT_HOLDOUT]
+    shown: list[Group] = [pair for pair in pairs if pair[1] in held_out]
+    shown = shown or groups[:_VALIDATED_WITHOUT_HOLDOUT]
     return TrainingData(dataset, read_groups(shown, size, data.margin))
 
 
