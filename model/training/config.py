@@ -184,7 +184,8 @@ class TrainConfig(Section):
         if self.batch_size % parts:
             raise ValueError(
                 f"batch_size {self.batch_size} cannot be shared by {processes} processes with "
-                f"accumulation {self.accumulation}: {parts} does not divide it"
+                f"accumulation {self.accumulation}: {parts} does not divide it; "
+                f"train.batch_size={4 * parts} gives each micro-batch the 4 samples that D compares"
             )
         return self.batch_size // parts
 
