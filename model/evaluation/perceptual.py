@@ -143,7 +143,8 @@ class Identity(nn.Module):
         size = x.shape[-1]
         top, bottom, left, right = (size * edge // 256 for edge in (35, 223, 32, 220))
         x = F.adaptive_avg_pool2d(x[:, :, top:bottom, left:right], 112)
-        embedding: Tensor = self.network(x)  # (N, 512), of unit length
+        # facexlib's flattening takes no channels-last memory, which is how pictures come
+        embedding: Tensor = self.network(x.contiguous())  # (N, 512), of unit length
         return embedding
 
 
