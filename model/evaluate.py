@@ -1,10 +1,11 @@
 """``python -m model.evaluate``: scores of a generator on a folder of aligned faces.
 
-The evaluation is one, whatever the network's size.  Faces are resized (area) to 256 px, in 8-bit
-RGB; face i of the sorted folder is degraded by the gpen recipe with seed i, unless degraded faces
-are given; what a network of another size makes of it is resized to 256 px; scores are means over
-faces, of sharpness the median.  Where faces lie in several folders under --hq, each folder has a
-table of its own beside that of all.
+The evaluation is the same whatever the network's size.  Faces are resized to ``--size``, which is
+256 px unless given, in 8-bit RGB; face i of the sorted folder is degraded by the gpen recipe with
+seed i, unless degraded faces are given; what a network of another size makes of it is resized to
+``--size``.  Scores of different sizes cannot be compared.  They are means over faces, of sharpness
+the median.  Where faces lie in several folders under --hq, each folder has a table of its own
+beside that of all.
 
 Whether it is still the same person is measured by dlib's face recognition, where the extra
 [evaluate] is installed.  ``perceptual`` is the distance of features of EfficientNet-lite1, on which
@@ -52,7 +53,11 @@ from model.networks.retinaface import load_detector
 log = logging.getLogger(__name__)
 
 EVALUATION_SIZE = 256
+"""Pixels at which faces are compared, unless ``--size`` says otherwise."""
+_SIZES = (256, 512, 1024)
 _BATCH_SIZE = 8
+_PIXELS = _BATCH_SIZE * 256**2
+"""Of the faces that a network restores at once, which bounds the memory."""
 
 
 class Pair(NamedTuple):
@@ -126,12 +131,14 @@ def resize(x: Tensor, size: int) -> Tensor:
     return F.interpolate(x, (size, size), mode="bicubic", align_corners=False).clamp(-1, 1)
 
 
-def degraded_pairs(folder: Path, paths: Iterable[Path], margin: float = 0.0) -> Iterator[Pair]:
+def degraded_pairs(
+    folder: Path, paths: Iterable[Path], margin: float = 0.0, size: int = EVALUATION_SIZE
+) -> Iterator[Pair]:
     """Faces degraded on the fly; those that cannot be used are logged and left out, uncounted."""
     index = 0
     for path in paths:
         try:
-            face = read_face(path, EVALUATION_SIZE, margin)
+            face = read_face(path, size, margin)
         except ValueError as error:
             log.warning("skipped: %s", error)
             continue
@@ -140,7 +147,11 @@ def degraded_pairs(folder: Path, paths: Iterable[Path], margin: float = 0.0) -> 
 
 
 def given_pairs(
-    low_folder: Path, folder: Path, paths: list[Path], margin: float = 0.0
+    low_folder: Path,
+    folder: Path,
+    paths: list[Path],
+    margin: float = 0.0,
+    size: int = EVALUATION_SIZE,
 ) -> Iterator[Pair]:
     """Faces of ``folder`` and their degraded halves: the same paths, suffixes aside.
 
@@ -154,7 +165,7 @@ def given_pairs(
             raise FileNotFoundError(f"{path} has no counterpart in {low_folder}")
     for path in paths:
         halves = low_paths[path.relative_to(folder).with_suffix("")], path
-        pair = np.stack([read_face(half, EVALUATION_SIZE, margin) for half in halves])
+        pair = np.stack([read_face(half, size, margin) for half in halves])
         yield Pair(str(path.relative_to(folder)), *to_tensors(pair))
 
 
@@ -165,18 +176,22 @@ def evaluate(
     device: torch.device,
     total: int | None = None,
 ) -> Evaluation:
-    """Scores of degraded and restored faces.  Raises OSError or ValueError, as ``pairs`` does."""
+    """Scores of degraded and restored faces, at the size of ``pairs``.
+
+    Raises OSError or ValueError, as ``pairs`` does.
+    """
     generator, _ = load_generator(weights)
     generator.to(device)
+    at_once = max(1, _PIXELS // generator.size**2)
     evaluation = Evaluation()
     with tqdm(total=total, unit="face", dynamic_ncols=True, disable=None) as progress:
         while batch := list(islice(pairs, _BATCH_SIZE)):
             low = torch.stack([pair.low for pair in batch]).to(device)
             high = torch.stack([pair.high for pair in batch]).to(device)
-            restored = restore_all(generator, resize(low, generator.size), _BATCH_SIZE)
+            restored = restore_all(generator, resize(low, generator.size), at_once)
             if not restored.isfinite().all():
                 raise ValueError(f"{weights}: the network's output is not finite")
-            restored = resize(restored, EVALUATION_SIZE)
+            restored = resize(restored, low.shape[-1])
             evaluation.names.extend(pair.name for pair in batch)
             for name, faces in (("degraded", low), ("restored", restored)):
                 evaluation.scores[name] += score_each(faces, high, measures.distances)
@@ -216,6 +231,13 @@ def main(arguments: list[str] | None = None) -> None:
         metavar="SHARE",
         help="of picture around the crop on each side, in crop widths, which is left out",
     )
+    parser.add_argument(
+        "--size",
+        type=int,
+        choices=_SIZES,
+        default=EVALUATION_SIZE,
+        help="pixels at which faces are compared (default: 256)",
+    )
     parser.add_argument("--holdout", type=Path, help="list of the faces in --hq to look at")
     parser.add_argument("--json", type=Path, help="write the scores here too")
     parser.add_argument("--csv", type=Path, help="write the scores of every face")
@@ -237,9 +259,9 @@ def main(arguments: list[str] | None = None) -> None:
         else:
             paths = split_holdout(options.hq, options.holdout)[1]
         if options.lq is None:
-            pairs = degraded_pairs(options.hq, paths, options.margin)
+            pairs = degraded_pairs(options.hq, paths, options.margin, options.size)
         else:
-            pairs = given_pairs(options.lq, options.hq, paths, options.margin)
+            pairs = given_pairs(options.lq, options.hq, paths, options.margin, options.size)
         weights = weights_file(options.weights)
         measures = load_measures(
             options.lpips_weights, options.identity_weights, options.fid_weights, device
