@@ -100,7 +100,9 @@ def summary(checkpoint: TrainingCheckpoint) -> str:
         f"degradation {recipes}",
     ]
     if standing.stage:
-        facts.append(f"best validation PSNR {standing.best:.2f} dB ({standing.stage} stage)")
+        metric, best = config.validation.metric, abs(standing.best)  # negated where less is better
+        score = f"PSNR {best:.2f} dB" if metric == "psnr" else f"{metric} {best:.4g}"
+        facts.append(f"best validation {score} ({standing.stage} stage)")
     return "; ".join(facts)
 
 

@@ -4,9 +4,9 @@ import pytest
 import torch
 
 from model.checkpoints.generator import WeightsMetadata, load_generator, save_generator
-from model.export import main
+from model.export import main, summary
 from model.networks import Architecture, FullGenerator
-from model.training.config import Config
+from model.training.config import Config, ValidationConfig
 from model.training.state import Standing, TrainingState, read_checkpoint, write_checkpoint
 
 
@@ -60,6 +60,15 @@ def test_metadata_by_default(checkpoint, tmp_path, capsys):
     for fact in ("64 px", "1234 steps of 3 faces", "scratch", "4 content", "gpen 1", "21.35 dB"):
         assert fact in metadata.training
     assert "mine" in capsys.readouterr().out
+
+
+def test_the_best_score_is_of_the_metric_that_decided(state, make_config, tmp_path):
+    config = make_config().model_copy(update={"validation": ValidationConfig(metric="niqe")})
+    state.standing = Standing("joint", best=-5.125)  # of NIQE, less is better
+    save(state, config, tmp_path / "last.pt")
+    assert "best validation niqe 5.125 (joint stage)" in summary(
+        read_checkpoint(tmp_path / "last.pt")
+    )
 
 
 def test_folders_are_not_published(state, make_config, tmp_path):
