@@ -35,7 +35,7 @@ KEY = "a-key-of-sixteen-or-more"
 NOT_RUN = {
     r"make serve": "installs; CI and the other tests run the rest of it",
     r"make test": "what CI runs",
-    r"make (bench|soak)": "takes minutes; test_benchmarks and test_soak have short forms",
+    r"make (bench|soak|load)": "takes minutes; test_benchmarks and test_soak have short forms",
     r"docker ": "needs Docker",
     r"kubectl ": "needs a cluster",
     r"\.venv/bin/gpen enhance .*--ray": "needs Ray, and a cluster",

@@ -16,6 +16,7 @@ from model.training.records import (
     rewrite_records,
 )
 from model.training.schedule import Stage
+from tests.model.conftest import full_disk
 
 TRAINED = TrainRecord(
     step=2, epoch=1, progress=0.1, stage=Stage.JOINT, time=5, steps=2, seconds_per_step=0.5, d=1.25
@@ -93,12 +94,12 @@ def test_what_is_no_field_is_a_term_of_the_loss():
     assert "sparkle 2" in str(report)
 
 
-def test_rows_that_do_not_fit_on_the_disk_leave_nothing(tmp_path, file_size_limit):
+def test_rows_that_do_not_fit_on_the_disk_leave_nothing(tmp_path):
     path = tmp_path / "metrics.jsonl"
     append_records(path, ROWS[:1])
     before = path.read_bytes()
-    file_size_limit(len(before) + 50)
-    with pytest.raises(OSError, match=r"metrics\.jsonl cannot be written: File too large"):
+    message = r"metrics\.jsonl cannot be written: File too large"
+    with full_disk(len(before) + 50), pytest.raises(OSError, match=message):
         append_records(path, ROWS[1:])
     assert path.read_bytes() == before
 
