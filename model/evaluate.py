@@ -1,10 +1,11 @@
 """``python -m model.evaluate``: score a generator on a folder of aligned faces.
 
-The evaluation is the same for networks of all sizes.  Faces are resized (area) to 256 px in 8-bit
-RGB.  Face i of the sorted folder is degraded by the gpen recipe with seed i, unless degraded faces
-are given.  The result of a network of another size is resized to 256 px.  Scores are means over
-faces; sharpness is the median.  If the faces are in several folders under --hq, each folder gets a
-table beside the table of all faces.
+The evaluation is the same for networks of all sizes.  Faces are resized (area) to ``--size``, which
+is 256 px by default, in 8-bit RGB.  Face i of the sorted folder is degraded by the gpen recipe with
+seed i, unless degraded faces are given.  The result of a network of another size is resized to
+``--size``.  Scores of different sizes cannot be compared.  Scores are means over faces; sharpness
+is the median.  If the faces are in several folders under --hq, each folder gets a table beside the
+table of all faces.
 
 dlib's face recognition measures whether the person is the same, if the extra [evaluate] is
 installed.  ``perceptual`` is the distance between features of EfficientNet-lite1, which is not used
@@ -35,6 +36,7 @@ from torch.nn import functional as F
 from tqdm import tqdm
 
 from model.checkpoints.generator import load_generator
+from model.checkpoints.named import weights_file
 from model.checkpoints.table import BUNDLED_DIR, DETECTOR_MOBILENET
 from model.data.dataset import evaluation_pair, find_faces, split_holdout, to_tensors
 from model.data.pictures import read_face
@@ -52,7 +54,11 @@ from model.networks.retinaface import load_detector
 log = logging.getLogger(__name__)
 
 EVALUATION_SIZE = 256
+"""Pixels at which faces are compared, unless ``--size`` says otherwise."""
+_SIZES = (256, 512, 1024)
 _BATCH_SIZE = 8
+_PIXELS = _BATCH_SIZE * 256**2
+"""Of the faces that a network restores at once, which bounds the memory."""
 
 
 class Pair(NamedTuple):
@@ -130,7 +136,9 @@ def resize(x: Tensor, size: int) -> Tensor:
     return F.interpolate(x, (size, size), mode="bicubic", align_corners=False).clamp(-1, 1)
 
 
-def degraded_pairs(folder: Path, paths: Iterable[Path], margin: float = 0.0) -> Iterator[Pair]:
+def degraded_pairs(
+    folder: Path, paths: Iterable[Path], margin: float = 0.0, size: int = EVALUATION_SIZE
+) -> Iterator[Pair]:
     """Faces and their degraded versions, made with the seeds 0, 1, ....
 
     Faces that cannot be used are logged and skipped, and do not use up a seed.
@@ -138,7 +146,7 @@ def degraded_pairs(folder: Path, paths: Iterable[Path], margin: float = 0.0) -> 
     index = 0
     for path in paths:
         try:
-            face = read_face(path, EVALUATION_SIZE, margin)
+            face = read_face(path, size, margin)
         except ValueError as error:
             log.warning("skipped: %s", error)
             continue
@@ -147,7 +155,11 @@ def degraded_pairs(folder: Path, paths: Iterable[Path], margin: float = 0.0) -> 
 
 
 def given_pairs(
-    low_folder: Path, folder: Path, paths: list[Path], margin: float = 0.0
+    low_folder: Path,
+    folder: Path,
+    paths: list[Path],
+    margin: float = 0.0,
+    size: int = EVALUATION_SIZE,
 ) -> Iterator[Pair]:
     """Faces of ``folder`` and their degraded versions, which may differ in their suffixes.
 
@@ -161,7 +173,7 @@ def given_pairs(
             raise FileNotFoundError(f"{path} has no counterpart in {low_folder}")
     for path in paths:
         halves = low_paths[path.relative_to(folder).with_suffix("")], path
-        pair = np.stack([read_face(half, EVALUATION_SIZE, margin) for half in halves])
+        pair = np.stack([read_face(half, size, margin) for half in halves])
         yield Pair(str(path.relative_to(folder)), *to_tensors(pair))
 
 
@@ -172,21 +184,22 @@ def evaluate(
     device: torch.device,
     total: int | None = None,
 ) -> Evaluation:
-    """Score degraded, restored and original faces; ``total`` is for the progress bar.
+    """Score degraded, restored and original faces, at the size of ``pairs``.
 
-    Raises OSError and ValueError, also from ``pairs``.
+    ``total`` is for the progress bar.  Raises OSError and ValueError, also from ``pairs``.
     """
     generator, _ = load_generator(weights)
     generator.to(device)
+    at_once = max(1, _PIXELS // generator.size**2)
     evaluation = Evaluation()
     with tqdm(total=total, unit="face", dynamic_ncols=True, disable=None) as progress:
         while batch := list(islice(pairs, _BATCH_SIZE)):
             low = torch.stack([pair.low for pair in batch]).to(device)
             high = torch.stack([pair.high for pair in batch]).to(device)
-            restored = restore_all(generator, resize(low, generator.size), _BATCH_SIZE)
+            restored = restore_all(generator, resize(low, generator.size), at_once)
             if not restored.isfinite().all():
                 raise ValueError(f"{weights}: the network's output is not finite")
-            restored = resize(restored, EVALUATION_SIZE)
+            restored = resize(restored, low.shape[-1])
             evaluation.names.extend(pair.name for pair in batch)
             for name, faces in (("degraded", low), ("restored", restored)):
                 evaluation.scores[name] += score_each(faces, high, measures.distances)
@@ -212,7 +225,9 @@ def _margin(text: str) -> float:
 
 def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(prog="python -m model.evaluate", description=__doc__)
-    parser.add_argument("--weights", type=Path, required=True, help="weights of the generator")
+    parser.add_argument(
+        "--weights", type=Path, required=True, help="a file, or a name of `gpen weights list`"
+    )
     parser.add_argument("--hq", type=Path, required=True, help="folder of aligned faces")
     parser.add_argument(
         "--lq", type=Path, help="folder of their degraded versions, under the same names"
@@ -225,6 +240,13 @@ def main(arguments: list[str] | None = None) -> None:
         help="width of the margin around the crop that is cut off, in crop widths (default: 0)",
     )
     parser.add_argument(
+        "--size",
+        type=int,
+        choices=_SIZES,
+        default=EVALUATION_SIZE,
+        help="pixels at which faces are compared (default: 256)",
+    )
+    parser.add_argument(
         "--holdout", type=Path, help="file that lists the faces of --hq to evaluate"
     )
     parser.add_argument("--json", type=Path, help="write the scores to this file, too")
@@ -234,8 +256,10 @@ def main(arguments: list[str] | None = None) -> None:
         type=Path,
         help="write a picture of the first faces to this file: LQ | restored | HQ",
     )
-    parser.add_argument("--lpips-weights", type=Path, help="torchvision's vgg16-397923af.pth")
-    parser.add_argument("--identity-weights", type=Path, help="GPEN's model_ir_se50.pth")
+    parser.add_argument("--lpips-weights", type=Path, help="vgg16-397923af.pth or vgg16-imagenet")
+    parser.add_argument(
+        "--identity-weights", type=Path, help="model_ir_se50.pth or arcface-ir-se50"
+    )
     parser.add_argument("--fid-weights", type=Path, help="torch-fidelity's Inception weights")
     parser.add_argument("--device", help="cpu, cuda, cuda:N (default: a GPU if there is one)")
     options = parser.parse_args(arguments)
@@ -247,13 +271,14 @@ def main(arguments: list[str] | None = None) -> None:
         else:
             paths = split_holdout(options.hq, options.holdout)[1]
         if options.lq is None:
-            pairs = degraded_pairs(options.hq, paths, options.margin)
+            pairs = degraded_pairs(options.hq, paths, options.margin, options.size)
         else:
-            pairs = given_pairs(options.lq, options.hq, paths, options.margin)
+            pairs = given_pairs(options.lq, options.hq, paths, options.margin, options.size)
+        weights = weights_file(options.weights)
         measures = load_measures(
             options.lpips_weights, options.identity_weights, options.fid_weights, device
         )
-        evaluation = evaluate(options.weights, pairs, measures, device, len(paths))
+        evaluation = evaluate(weights, pairs, measures, device, len(paths))
         if options.json:
             options.json.write_text(json.dumps(evaluation.as_json(), indent=2) + "\n")
         if options.csv:

@@ -1,4 +1,4 @@
-"""Downloading weights from ModelScope, through its own client."""
+"""Downloading weights: from ModelScope through its own client, or by their address."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from pathlib import Path
 from pydantic import BaseModel, ConfigDict, TypeAdapter
 
 from model.checkpoints.table import CheckpointError, WeightsFile
+from model.checkpoints.web import WebError, fetch_url
 
 log = logging.getLogger(__name__)
 
@@ -71,6 +72,11 @@ def modelscope_dir(cache_dir: Path) -> Path:
     return cache_dir / "modelscope"
 
 
+def web_file(weights: WeightsFile, cache_dir: Path) -> Path:
+    """Where a file that is downloaded by its address lies in CACHE_DIR."""
+    return cache_dir / "web" / weights.file_name
+
+
 def download(
     weights: WeightsFile,
     weights_dir: Path,
@@ -82,11 +88,18 @@ def download(
     """Download into ``cache_dir``, going on from what an interrupted download left there.
 
     A file that is there already is only checked against the size and SHA-256 that the repository
-    lists, as a new one is; one that differs never stays.  ``weights_dir`` is where the message
-    of an error says to put the file by hand.  Progress is logged if not asked for otherwise.
-    Raises DownloadError.
+    lists, as a new one is; one that differs never stays.  By its address, a file is always
+    downloaded anew, and checked against the SHA-256 in the table.
+
+    ``weights_dir`` is where the message of an error says to put the file by hand.  Progress is
+    logged if not asked for otherwise.  Raises DownloadError.
     """
     source = weights.modelscope
+    if weights.url is not None:
+        return _download_from_web(
+            weights, weights.url, weights_dir, cache_dir, progress or log_progress(weights.name),
+            patience,
+        )  # fmt: skip
     if source is None:
         raise DownloadError(
             f"{weights.name} cannot be downloaded: put its file into {weights_dir} as "
@@ -107,6 +120,34 @@ def download(
             f"{weights.file_name}"
         )
     return outcome.path
+
+
+def _download_from_web(
+    weights: WeightsFile,
+    url: str,
+    weights_dir: Path,
+    cache_dir: Path,
+    progress: Progress,
+    patience: Patience,
+) -> Path:
+    assert weights.sha256 is not None
+    path = web_file(weights, cache_dir)
+    try:
+        fetch_url(
+            url,
+            path,
+            weights.sha256,
+            progress=progress,
+            idle_s=patience.idle_s,
+            retries=patience.retries,
+            total_s=patience.total_s,
+        )
+    except WebError as error:
+        raise DownloadError(
+            f"{weights.name} cannot be downloaded: {error}. Try again (it goes on where it "
+            f"stopped), or by hand: put {url} into {weights_dir} as {weights.file_name}"
+        ) from error
+    return path
 
 
 class _Message(BaseModel):

@@ -14,7 +14,8 @@ from torch import Tensor
 from model.networks import Architecture, FullGenerator
 from model.state_dicts import WeightsError, one_line, read_tensors, readable
 
-_METADATA_KEY = "gpen"
+METADATA_KEY = "gpen"
+"""Under which a file of ours has its metadata, as JSON."""
 
 
 class WeightsMetadata(BaseModel):
@@ -57,7 +58,7 @@ def read_metadata(path: Path) -> WeightsMetadata | None:
     if path.suffix != ".safetensors":
         return None
     with readable(path), safe_open(path, framework="pt") as file:
-        stated = (file.metadata() or {}).get(_METADATA_KEY)
+        stated = (file.metadata() or {}).get(METADATA_KEY)
         return None if stated is None else WeightsMetadata.model_validate_json(stated)
 
 
@@ -67,5 +68,5 @@ def save_generator(state: Mapping[str, Tensor], metadata: WeightsMetadata, path:
     Raises OSError.
     """
     half = {key: value.detach().cpu().half().contiguous() for key, value in state.items()}
-    content = save(half, {_METADATA_KEY: json.dumps(metadata.model_dump(mode="json"))})
+    content = save(half, {METADATA_KEY: json.dumps(metadata.model_dump(mode="json"))})
     path.write_bytes(content)  # safetensors' own save_file lets nobody but the owner read it

@@ -14,6 +14,7 @@ from model.checkpoints.download import (
     Progress,
     download,
     modelscope_dir,
+    web_file,
 )
 from model.checkpoints.generator import read_metadata
 from model.checkpoints.ownership import others_can_write
@@ -97,6 +98,8 @@ def _places(
         yield bundled, table.BUNDLED_DIR
     if weights.modelscope is not None:
         yield from _cached(weights.modelscope, modelscope_dir(cache_dir))
+    if weights.url is not None and (path := web_file(weights, cache_dir)).is_file():
+        yield path, cache_dir
 
 
 def resolve(

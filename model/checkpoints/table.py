@@ -58,6 +58,8 @@ class WeightsFile:
     commercial: bool
     """Whether the licence allows commercial use."""
     modelscope: ModelScopeFile | None = None
+    url: str | None = None
+    """Where it is published, if not on ModelScope; ``sha256`` is then known."""
     sha256: str | None = None
     """Of the file as it was published, in hexadecimal; None where that is not known."""
     bundled: bool = False
@@ -179,6 +181,23 @@ EQFACE_QUALITY = WeightsFile(
     commercial=False,
     modelscope=ModelScopeFile(_PORTRAIT, "face_quality/eqface_quality.pth"),
 )
+VGG16 = WeightsFile(
+    name="vgg16-imagenet",
+    file_name="vgg16-397923af.pth",
+    licence="BSD 3-clause (torchvision's repository; trained on ImageNet)",
+    commercial=True,
+    url="https://download.pytorch.org/models/vgg16-397923af.pth",
+    sha256="397923af8e79cdbb6a7127f12361acd7a2f83e06b05044ddf496e83de57a5bf0",
+)
+"""What LPIPS compares pictures by."""
+ARCFACE_IR_SE50 = WeightsFile(
+    name="arcface-ir-se50",
+    file_name="model_ir_se50.pth",
+    licence=OFFICIAL_LICENCE,
+    commercial=False,
+    modelscope=ModelScopeFile(_PORTRAIT, "arcface/model_ir_se50.pth"),
+)
+"""What identity is compared by, in training and in evaluation."""
 PARSENET_FACEXLIB = WeightsFile(
     name="parsenet-facexlib",
     file_name="parsing_parsenet.pth",
@@ -236,6 +255,8 @@ WEIGHTS: tuple[WeightsFile, ...] = (
     DETECTOR_MOBILENET,
     EQFACE_BACKBONE,
     EQFACE_QUALITY,
+    VGG16,
+    ARCFACE_IR_SE50,
     *PARSERS,
     *UPSCALERS,
 )

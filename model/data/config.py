@@ -28,6 +28,9 @@ class DataConfig(Section):
     holdout_count: NonNegativeInt = 64
     """How many faces are set aside instead where there is no list: a tenth of all at most.  With
     none, validation is on faces that are trained on."""
+    max_unusable: Annotated[float, Field(ge=0, le=1)] = 0.05
+    """The share of pictures, or pairs, that may be unusable: they are named and left out.  If there
+    are more, training does not start, or ends."""
     recipes: Annotated[dict[RecipeName, PositiveFloat], Field(min_length=1)] = {"gpen": 1.0}  # noqa: RUF012
     """Degradation recipes and how often each is used, relative to the others."""
     ranges: Ranges = PUBLISHED

@@ -22,12 +22,20 @@ def crop_width(width: int, margin: float) -> float:
 
 
 def centre_crop(picture: Picture, size: int, margin: float = 0.0) -> Picture:
-    """The crop in the middle, to the pixel, resized (area) to (size, size, 3)."""
+    """The crop in the middle, to the pixel, resized to (size, size, 3).
+
+    What is larger is averaged over areas; what is smaller is enlarged as ``sample`` does it, which
+    is how the service enlarges a small face.
+    """
     width = picture.shape[0]
     border = round((width - crop_width(width, margin)) / 2)
     crop = picture[border : width - border, border : width - border]
     if crop.shape[0] == size:
         return np.ascontiguousarray(crop)
+    if crop.shape[0] < size:
+        scale = crop.shape[0] / size
+        offset = scale / 2 - 0.5
+        return sample(crop, np.array([[scale, 0, offset], [0, scale, offset]]), size)
     return np.asarray(cv2.resize(crop, (size, size), interpolation=cv2.INTER_AREA), dtype=np.uint8)
 
 

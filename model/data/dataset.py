@@ -35,6 +35,7 @@ from model.data.pictures import (
     split_holdout,
 )
 from model.data.sampling import SampleKey
+from model.data.survey import Group, usable_groups
 
 __all__ = [
     "DegradedFaces",
@@ -155,7 +156,8 @@ def open_training_data(
 
     Validated on is what ``model.data.holdout`` keeps from training (of pairs, the files of ``hq/``
     count); if that is nothing, some of the training set, to see that at least that is learnt.
-    Raises OSError or ValueError.
+    Before that, every picture to train on is looked at (``model.data.survey``).  Raises OSError or
+    ValueError.
     """
     if data.folder is None:
         raise ValueError("no data: give --data or set data.folder")
@@ -163,14 +165,18 @@ def open_training_data(
         return _open_pairs(data, data.folder, size, seed, validate=validate)
     weights = find_weighted(data.folder, data.folders)
     split = split_faces(list(weights), data.folder, data)
-    paths, held_out = split.trained_on, split.held_out
+    held_out = split.held_out
+    groups, spare = usable_groups(
+        [(path,) for path in split.trained_on], size, data.margin, limit=data.max_unusable
+    )
+    paths = [path for (path,) in groups]
     whole = data.augmentation == "strong"
     faces: Faces
     # what cannot be read is left out in memory, and faces would no longer be those of the weights
     if whole or data.folders or len(paths) * size * size * 3 > MEMORY_LIMIT:
-        faces = FaceFiles(paths, None if whole else size, data.margin)
+        faces = FaceFiles(paths, None if whole else size, data.margin, spare=spare)
     else:
-        faces = read_faces(paths, size, data.margin)
+        faces = read_faces(paths, size, data.margin, spare=spare)
     dataset = DegradedFaces(
         faces,
         data.recipes,
@@ -195,16 +201,21 @@ def _open_pairs(
 ) -> TrainingData:
     if data.folders:
         raise ValueError(f"data.folders is for folders of faces, and {folder} holds pairs")
-    pairs = find_pairs(folder)
+    pairs, unmatched = find_pairs(folder)
     split = split_faces([high for _, high in pairs], folder, data)
     held_out = set(split.held_out)
-    trained_on = [pair for pair in pairs if pair[1] not in held_out]
-    files = PictureFiles(trained_on, size, data.margin)
+    groups, spare = usable_groups(
+        [pair for pair in pairs if pair[1] not in held_out],
+        *(size, data.margin),
+        unmatched=unmatched,
+        limit=data.max_unusable,
+    )
+    files = PictureFiles(groups, size, data.margin, spare=spare)
     dataset = PairedFaces(files, seed, mirror=data.augmentation != "none")
     if not validate:
         return TrainingData(dataset, _no_pairs(size), split)
-    shown = [pair for pair in pairs if pair[1] in held_out]
-    shown = shown or trained_on[:_VALIDATED_WITHOUT_HOLDOUT]
+    shown: list[Group] = [pair for pair in pairs if pair[1] in held_out]
+    shown = shown or groups[:_VALIDATED_WITHOUT_HOLDOUT]
     return TrainingData(dataset, read_groups(shown, size, data.margin), split)
 
 

@@ -1,15 +1,19 @@
 """Finding and reading pictures of aligned, square faces, and pairs of them.
 
-A picture that cannot be used is told of once and left out: of a hundred thousand, some always are
-broken, and training must not end hours in because of one.
+A picture that cannot be used is named once and left out: of a hundred thousand, some always are
+broken, and training must not end hours in because of one.  If there are many, something is wrong
+with all of them, and ``TooManyUnusableError`` is raised.
 """
 
 from __future__ import annotations
 
 import logging
-from collections import Counter
-from collections.abc import Mapping, Sequence
+import os
+from collections import Counter, deque
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import chain
 from pathlib import Path
+from typing import NamedTuple
 
 import cv2
 import numpy as np
@@ -25,12 +29,34 @@ LOW, HIGH = "lq", "hq"
 """Folders of a pair's halves."""
 
 
+class TooManyUnusableError(ValueError):
+    """More pictures cannot be used than ``data.max_unusable`` allows."""
+
+
 def find_faces(folder: Path) -> list[Path]:
-    """Pictures under a folder, sorted by path.  Raises FileNotFoundError if there is none."""
-    paths = sorted(path for path in folder.rglob("*") if path.suffix.lower() in SUFFIXES)
+    """Pictures under a folder, sorted by path.  Raises FileNotFoundError if there is none.
+
+    Links to folders are followed; a folder that several paths lead to is looked into once.
+    """
+    paths = sorted(path for path in _files(folder) if path.suffix.lower() in SUFFIXES)
     if not paths:
         raise FileNotFoundError(f"no pictures in {folder}")
     return paths
+
+
+def _files(folder: Path) -> Iterator[Path]:
+    seen: set[Path] = set()
+    waiting = deque([folder])  # links come after all real folders, which keep their own paths so
+    while waiting:
+        for parent, folders, names in os.walk(waiting.popleft()):
+            real = Path(parent).resolve()
+            if real in seen:
+                folders.clear()
+                continue
+            seen.add(real)
+            inside = [Path(parent, name) for name in sorted(folders)]
+            waiting.extend(path for path in inside if path.is_symlink())
+            yield from (Path(parent, name) for name in names)
 
 
 def split_holdout(folder: Path, holdout: Path | None) -> tuple[list[Path], list[Path]]:
@@ -77,21 +103,28 @@ def holds_pairs(folder: Path) -> bool:
     return (folder / LOW).is_dir() and (folder / HIGH).is_dir()
 
 
-def find_pairs(folder: Path) -> list[tuple[Path, Path]]:
-    """Pairs (LQ, HQ) of a folder, sorted by name: the same paths in ``lq/`` and ``hq/``, suffixes
-    aside.
+class FoundPairs(NamedTuple):
+    pairs: list[tuple[Path, Path]]
+    """LQ and HQ, sorted by name."""
+    unmatched: list[str]
+    """What is wrong with each picture that has no counterpart."""
 
-    Raises FileNotFoundError where a half has no pictures, ValueError where names do not match.
+
+def find_pairs(folder: Path) -> FoundPairs:
+    """Pairs of a folder: the same paths in ``lq/`` and ``hq/``, suffixes aside.
+
+    Raises FileNotFoundError where a half has no pictures, ValueError where two of a half share a
+    name.
     """
     low, high = (_by_name(folder / half) for half in (LOW, HIGH))
-    for half, lonely in ((LOW, low.keys() - high.keys()), (HIGH, high.keys() - low.keys())):
-        if lonely:
-            other = HIGH if half == LOW else LOW
-            raise ValueError(
-                f"{folder}: {len(lonely)} of {half}/ without counterpart in {other}/, "
-                f"such as {min(lonely)}"
-            )
-    return [(low[name], high[name]) for name in sorted(low)]
+    unmatched = [
+        f"{path} has no counterpart in {other}/"
+        for half, theirs, other in ((low, high, HIGH), (high, low, LOW))
+        for name, path in half.items()
+        if name not in theirs
+    ]
+    pairs = [(low[name], high[name]) for name in sorted(low.keys() & high.keys())]
+    return FoundPairs(pairs, unmatched)
 
 
 def _by_name(folder: Path) -> dict[Path, Path]:
@@ -121,21 +154,27 @@ def read_face(path: Path, size: int | None = None, margin: float = 0.0) -> Pictu
     return picture if size is None else centre_crop(picture, size, margin)
 
 
-def read_faces(paths: list[Path], size: int, margin: float = 0.0) -> NDArray[np.uint8]:
-    """Read square faces: (N, size, size, 3) RGB.
-
-    Pictures that cannot be used are logged and left out; ValueError is raised if none is left.
-    """
-    faces: NDArray[np.uint8] = read_groups([(path,) for path in paths], size, margin)[:, 0]
+def read_faces(
+    paths: list[Path], size: int, margin: float = 0.0, *, spare: int | None = None
+) -> NDArray[np.uint8]:
+    """Read square faces: (N, size, size, 3) RGB, as ``read_groups`` does."""
+    faces: NDArray[np.uint8] = read_groups([(path,) for path in paths], size, margin, spare=spare)[
+        :, 0
+    ]
     return faces
 
 
 def read_groups(
-    groups: Sequence[tuple[Path, ...]], size: int, margin: float = 0.0
+    groups: Sequence[tuple[Path, ...]],
+    size: int,
+    margin: float = 0.0,
+    *,
+    spare: int | None = None,
 ) -> NDArray[np.uint8]:
     """Read groups of K square faces, such as pairs: (N, K, size, size, 3) RGB.
 
-    Groups that cannot be used are logged and left out; ValueError is raised if none is left.
+    Groups that cannot be used are logged and left out.  Raises ValueError if none is left, and
+    TooManyUnusableError if there are more than ``spare`` of them.
     """
     read = []
     for group in groups:
@@ -145,7 +184,16 @@ def read_groups(
             log.warning("skipped: %s", error)
     if not read:
         raise ValueError(f"none of {len(groups)} pictures can be used")
+    _check_spare(len(groups) - len(read), len(groups), spare)
     return np.stack(read)
+
+
+def _check_spare(unusable: int, total: int, spare: int | None) -> None:
+    if spare is not None and unusable > spare:
+        raise TooManyUnusableError(
+            f"{unusable} of {total} pictures cannot be decoded, which is more than "
+            "data.max_unusable allows; the log names them"
+        )
 
 
 class PictureFiles:
@@ -153,41 +201,62 @@ class PictureFiles:
 
     Without a size, pictures are as large as they are.
 
-    In place of a group that cannot be used comes the next one that can; which, depends on the files
-    alone.  It is logged the first time, over all processes of a loader.
+    In place of a group that cannot be used comes another that can, so that none of them comes much
+    more often than the rest; which one depends on the index and the files alone.  The unusable one
+    is logged the first time, over all processes of a loader.  ``spare`` says how many of them there
+    may be; any number where it is None.
     """
 
     def __init__(
-        self, groups: Sequence[tuple[Path, ...]], size: int | None, margin: float = 0.0
+        self,
+        groups: Sequence[tuple[Path, ...]],
+        size: int | None,
+        margin: float = 0.0,
+        *,
+        spare: int | None = None,
     ) -> None:
         self._groups = list(groups)
-        self._size, self._margin = size, margin
-        told = torch.zeros(len(self._groups), dtype=torch.bool)
-        self._told = told.share_memory_()  # type: ignore[no-untyped-call]
+        self._size, self._margin, self._spare = size, margin, spare
+        unusable = torch.zeros(len(self._groups), dtype=torch.bool)
+        self._unusable = unusable.share_memory_()  # type: ignore[no-untyped-call]
 
     def __len__(self) -> int:
         return len(self._groups)
 
     def __getitem__(self, index: int) -> NDArray[np.uint8]:
-        """Raises ValueError if no group at all can be used."""
+        """Raises ValueError if no group at all can be used, TooManyUnusableError before that if
+        there is a limit.
+        """
         if not 0 <= index < len(self):
             raise IndexError(index)
-        for place in (*range(index, len(self)), *range(index)):
+        for place in chain([index], self._substitutes(index)):
             try:
                 group = self._groups[place]
                 return np.stack([read_face(path, self._size, self._margin) for path in group])
             except ValueError as error:
-                if not self._told[place]:
-                    self._told[place] = True
+                if not self._unusable[place]:
+                    self._unusable[place] = True
                     log.warning("skipped: %s", error)
+                _check_spare(int(self._unusable.sum()), len(self), self._spare)
         raise ValueError(f"none of {len(self)} pictures can be used")
+
+    def _substitutes(self, index: int) -> Iterator[int]:
+        """All places, in an order that belongs to ``index``."""
+        yield from np.random.default_rng(index).permutation(len(self))
 
 
 class FaceFiles:
     """Faces read when asked for: each (size, size, 3) RGB, as of ``PictureFiles``."""
 
-    def __init__(self, paths: Sequence[Path], size: int | None, margin: float = 0.0) -> None:
-        self._files = PictureFiles([(path,) for path in paths], size, margin)
+    def __init__(
+        self,
+        paths: Sequence[Path],
+        size: int | None,
+        margin: float = 0.0,
+        *,
+        spare: int | None = None,
+    ) -> None:
+        self._files = PictureFiles([(path,) for path in paths], size, margin, spare=spare)
 
     def __len__(self) -> int:
         return len(self._files)

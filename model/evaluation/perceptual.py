@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from model import torchvision_compat  # noqa: F401  (before facexlib and torchmetrics)
+from model.checkpoints.named import weights_file
 from model.evaluation.metrics import Distance
 from model.state_dicts import WeightsError, read_tensors
 
@@ -30,12 +31,12 @@ _VGG_CHANNELS = ((64, 64), (128, 128), (256, 256, 256), (512, 512, 512), (512, 5
 def load_distances(
     lpips_weights: Path | None, identity_weights: Path | None, device: torch.device
 ) -> dict[str, Distance]:
-    """``lpips`` and ``identity``, if their files are given.  Raises WeightsError."""
+    """``lpips`` and ``identity``, if files, or names of them, are given.  Raises WeightsError."""
     distances: dict[str, Distance] = {}
     if lpips_weights is not None:
-        distances["lpips"] = Lpips.load(lpips_weights).to(device)
+        distances["lpips"] = Lpips.load(weights_file(lpips_weights)).to(device)
     if identity_weights is not None:
-        distances["identity"] = Identity.load(identity_weights).to(device)
+        distances["identity"] = Identity.load(weights_file(identity_weights)).to(device)
     return distances
 
 
@@ -139,7 +140,8 @@ class Identity(nn.Module):
         size = x.shape[-1]
         top, bottom, left, right = (size * edge // 256 for edge in (35, 223, 32, 220))
         x = F.adaptive_avg_pool2d(x[:, :, top:bottom, left:right], 112)
-        embedding: Tensor = self.network(x)  # (N, 512), of unit length
+        # facexlib's flattening takes no channels-last memory, which is how pictures come
+        embedding: Tensor = self.network(x.contiguous())  # (N, 512), of unit length
         return embedding
 
 

@@ -84,8 +84,8 @@ class InitialConfig(Section):
 
     g: Path | None = None
     """A generator, or only the prior of one; see ``model.training.pretrained`` for kinds of
-    file.  One of half the size is grown: its layers are those of the larger network below the
-    topmost."""
+    file.  This and ``d`` may be names of ``gpen weights list``, such as ``gpen-bfr-512``.  One of
+    half the size is grown: its layers are those of the larger network below the topmost."""
     d: Path | None = None
     """A discriminator of the kind that is trained."""
 
@@ -215,7 +215,8 @@ class TrainConfig(Section):
         if self.batch_size % parts:
             raise ValueError(
                 f"batch_size {self.batch_size} cannot be shared by {processes} processes with "
-                f"accumulation {self.accumulation}: {parts} does not divide it"
+                f"accumulation {self.accumulation}: {parts} does not divide it; "
+                f"train.batch_size={4 * parts} gives each micro-batch the 4 samples that D compares"
             )
         return self.batch_size // parts
 

@@ -48,11 +48,11 @@ class LossConfig(Section):
     lpips: NonNegativeFloat = 0.0
     """Perceptual distance (Zhang et al., CVPR 2018); needs ``lpips_weights``."""
     lpips_weights: Path | None = None
-    """``vgg16-397923af.pth`` of torchvision."""
+    """``vgg16-397923af.pth`` of torchvision, or its name in ``gpen weights list``."""
     identity: NonNegativeFloat = 0.0
     """1 - cosine of ArcFace embeddings; needs ``identity_weights``."""
     identity_weights: Path | None = None
-    """``arcface/model_ir_se50.pth`` of GPEN's repository on ModelScope."""
+    """``model_ir_se50.pth`` of GPEN's repository on ModelScope, or its name in the list."""
 
     def weight(self, term: str) -> float:
         """The weight of a term."""
@@ -62,13 +62,13 @@ class LossConfig(Section):
     def _weights_are_there(self) -> Self:
         if self.lpips and self.lpips_weights is None:
             raise ValueError(
-                "lpips needs lpips_weights, the file "
-                "https://download.pytorch.org/models/vgg16-397923af.pth"
+                "lpips needs lpips_weights: vgg16-397923af.pth, or vgg16-imagenet once "
+                "`gpen weights download vgg16-imagenet` has fetched it"
             )
         if self.identity and self.identity_weights is None:
             raise ValueError(
-                "identity needs identity_weights, the file arcface/model_ir_se50.pth of "
-                "iic/cv_gpen_image-portrait-enhancement on ModelScope"
+                "identity needs identity_weights: model_ir_se50.pth, or arcface-ir-se50 once "
+                "`gpen weights download arcface-ir-se50` has fetched it"
             )
         if self.balance and not self.content:
             raise ValueError("balance measures the other terms by content, which has no weight")

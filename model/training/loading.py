@@ -11,6 +11,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 
 from model.data.dataset import DegradedFaces, PairedFaces, to_halves
+from model.data.pictures import TooManyUnusableError
 from model.data.sampling import EpochBatches
 from model.training.config import Config
 
@@ -41,7 +42,7 @@ def load_steps(
 
     Of the micro-batches of a step, the first ``processes`` are worked on at once, and so on: which
     picture is in which does not depend on how many processes there are, if their number times
-    ``accumulation`` stays the same.
+    ``accumulation`` stays the same.  Raises TooManyUnusableError, in one line.
     """
     train = config.train
     parts = processes * train.accumulation
@@ -60,9 +61,13 @@ def load_steps(
     )
     batches = iter(loader)
     for _ in range(start, stop):
+        try:
+            loaded = list(zip(taken, batches, strict=False))
+        except TooManyUnusableError as error:  # from a worker with its traceback in front
+            message = str(error).strip().rpartition(f"{TooManyUnusableError.__name__}: ")[2]
+            raise TooManyUnusableError(message) from error
         yield [
-            Batch(*to_halves(pairs.to(device, non_blocking=True)), part)
-            for part, pairs in zip(taken, batches, strict=False)
+            Batch(*to_halves(pairs.to(device, non_blocking=True)), part) for part, pairs in loaded
         ]
 
 

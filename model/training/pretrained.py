@@ -14,6 +14,7 @@ from pathlib import Path
 
 from torch import Tensor, nn
 
+from model.checkpoints.named import weights_file
 from model.networks import Discriminator, FullGenerator
 from model.networks.growing import grown, is_half_as_large
 from model.state_dicts import WeightsError, read_tensors
@@ -49,8 +50,10 @@ class Loaded:
 def load_initial_generator(generator: FullGenerator, path: Path) -> Loaded:
     """Load a generator, or a prior, in place; says in the log what was loaded and what was not.
 
+    ``path`` may be a name of ``gpen weights list``, here and for a discriminator.
     Raises WeightsError if it is none, or of another architecture.
     """
+    path = weights_file(path)
     state = read_tensors(path, (*_AVERAGES, "g"))
     own = generator.state_dict()
     if not state.keys() & own.keys():  # a prior under its own names
@@ -66,6 +69,7 @@ def load_initial_discriminator(discriminator: nn.Module, path: Path) -> Loaded:
 
     Raises WeightsError if it is none, or of another architecture.
     """
+    path = weights_file(path)
     core = _BLOCKS if isinstance(discriminator, Discriminator) else _HEADS
     return _load(discriminator, read_tensors(path, ("d",)), path, "discriminator", core)
 

@@ -185,17 +185,24 @@ class ValidationRecord(_Row):
     sharpness: float
     perceptual: float | None = None
     lpips: float | None = None
+    identity: float | None = None
+    """1 - cosine of ArcFace embeddings: 0 is the same face."""
     niqe: float | None = None
     best: bool
     """Better than any validation of the stage before, by ``validation.metric``."""
 
     def scores(self) -> dict[str, float]:
         """What was measured, by name."""
-        names = {"psnr", "ssim", "sharpness", "perceptual", "lpips", "niqe"}
+        names = {"psnr", "ssim", "sharpness", "perceptual", "lpips", "identity", "niqe"}
         return self.model_dump(include=names, exclude_none=True)
 
     def __str__(self) -> str:
-        others = {"perceptual": self.perceptual, "LPIPS": self.lpips, "NIQE": self.niqe}
+        others = {
+            "perceptual": self.perceptual,
+            "LPIPS": self.lpips,
+            "identity": self.identity,
+            "NIQE": self.niqe,
+        }
         measured = "".join(f", {k} {v:.4g}" for k, v in others.items() if v is not None)
         return (
             f"step {self.step}, validation: PSNR {self.psnr:.2f} dB, SSIM {self.ssim:.4f}, "

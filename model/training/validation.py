@@ -10,6 +10,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from model.checkpoints.named import optional_file
+from model.checkpoints.table import ARCFACE_IR_SE50, VGG16
 from model.data.dataset import to_halves
 from model.evaluation.grid import Levels, make_grid
 from model.evaluation.metrics import Distance, Measure, look_at_each, score_each, summarise
@@ -40,19 +42,22 @@ class Validation(NamedTuple):
 class Validator:
     """The held-out faces, and the networks by which they are judged.
 
-    ``pairs`` (N, 2, R, R, 3) are LQ and HQ in 8 bits.  Of the optional measures, LPIPS is taken
-    where its weights are given, EfficientNet's distance and NIQE where they decide.  Raises
-    WeightsError, or ModuleNotFoundError that says what to install.
+    ``pairs`` (N, 2, R, R, 3) are LQ and HQ in 8 bits.  Of the optional measures, LPIPS and identity
+    are taken where their weights are given or on this machine, EfficientNet's distance and NIQE
+    where they decide.  Raises WeightsError, or ModuleNotFoundError that says what to install.
     """
 
     def __init__(self, pairs: NDArray[np.uint8], config: Config, device: torch.device) -> None:
         self.pairs = pairs
         self._device = device
         self._chunk = max(1, _PIXELS // pairs.shape[2] ** 2)
-        self._distances: dict[str, Distance] = {}
+        losses = config.train.losses
+        self._distances: dict[str, Distance] = load_distances(
+            losses.lpips_weights or optional_file(VGG16),
+            losses.identity_weights or optional_file(ARCFACE_IR_SE50),
+            device,
+        )
         self._measures: dict[str, Measure] = {}
-        if config.train.losses.lpips_weights is not None:
-            self._distances = load_distances(config.train.losses.lpips_weights, None, device)
         if config.validation.metric == "perceptual":
             self._distances["perceptual"] = FeatureDistance(load_features("lite1")).to(device)
         if config.validation.metric == "niqe":

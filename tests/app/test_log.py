@@ -86,7 +86,8 @@ def test_requests_are_told_in_fields(
     assert (bad["request_id"], bad["status"], bad["reason"]) == ("bad", 422, "broken-picture")
     assert good["route"] == bad["route"] == "/enhance"
     assert good["milliseconds"] > 0
-    (cause,) = (line for line in lines if line["logger"] == "app.imaging.decode")
+    (cause,) = (line for line in lines if line["logger"] == "app.imaging.jail.decoder")
+    assert "broken picture" in cause["message"]
     assert cause["request_id"] == "bad"
 
 

@@ -12,6 +12,7 @@ import torch
 
 from app.faces.pipeline import Enhanced, find, finish
 from app.faces.restore import restore_all
+from app.imaging.decode import decode
 from app.options import EnhanceOptions
 from app.serving.load import Loaded, load
 from app.settings import Settings, read_settings
@@ -34,7 +35,7 @@ class Plain:
 
     def __call__(self, data: bytes) -> Enhanced:
         restorer, limits = self.loaded.restorer, self.settings.limits
-        found = find(data, self.options, limits, self.loaded.detector, restorer)
+        found = find(data, self.options, limits, self.loaded.detector, restorer, decode=decode)
         crops = restore_all(restorer, found.crops, self.loaded.max_batch)
         return finish(found, crops, self.options, guard=self.loaded.guard)
 

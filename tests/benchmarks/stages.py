@@ -28,7 +28,7 @@ P = ParamSpec("P")
 R = TypeVar("R")
 
 STAGES = {
-    "decode": (pipeline, "decode"),
+    "decode": (plain_functions, "decode"),
     "detect": (pipeline, "detect"),
     "align": (pipeline, "align"),
     "restore": (plain_functions, "restore_all"),

@@ -10,8 +10,10 @@ from typing import Any
 
 import pytest
 
+import model
 from app.main import create_app
 from app.settings import Settings
+from model.training.config_file import load_config
 from tests.conftest import REPOSITORY
 from tests.deployment.manifests import (
     VERSIONS,
@@ -159,6 +161,22 @@ def test_nobody_else_reaches_a_training_job() -> None:
 def test_interpreters_take_nothing_from_the_working_directory() -> None:
     script = _training_pod()["containers"][0]["args"][0]
     assert re.findall(r"\bpython (-\w+)", script) == ["-P", "-P"]
+
+
+def test_the_training_job_fits_its_machines() -> None:
+    """Its batch divides among the GPUs and leaves each enough faces for D's statistics."""
+    pod = _training_pod()
+    (container,) = pod["containers"]
+    given = {variable["name"]: variable["value"] for variable in container["env"]}
+    config = load_config(
+        Path(model.__file__).parent / "configs" / given["CONFIG"], given["SETTINGS"].split()
+    )
+    gpus = int(container["resources"]["limits"]["nvidia.com/gpu"])
+    assert config.train.micro_batch(int(given["NODES"]) * gpus) >= 4
+    cores = int(container["resources"]["requests"]["cpu"])
+    assert cores >= gpus * (1 + config.data.workers)
+    (timeout,) = re.findall(r"--shutdown-timeout (\d+)", container["args"][0])
+    assert 100 <= int(timeout) < pod["terminationGracePeriodSeconds"]
 
 
 def test_environment_and_times(resources: list[Manifest]) -> None:

@@ -1,5 +1,6 @@
 import resource
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -84,13 +85,15 @@ def state(make_config: Callable[..., Config]) -> TrainingState:
     return TrainingState.fresh(make_config())
 
 
-@pytest.fixture
-def file_size_limit() -> Iterator[Callable[[int], None]]:
-    """Sets how large files may grow: beyond, writing fails as on a full disk."""
+@contextmanager
+def full_disk(size: int) -> Iterator[None]:
+    """Within, writing to a file beyond ``size`` bytes fails as on a full disk.
+
+    It holds for the whole process, and so for pytest's own output: keep it short.
+    """
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-
-    def limit(size: int) -> None:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
-
-    yield limit
-    resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))

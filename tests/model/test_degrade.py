@@ -26,7 +26,7 @@ def contents(folder: Path) -> dict[str, bytes]:
 def test_pairs_are_written(face_folder, faces, tmp_path, recipe, capsys):
     output = tmp_path / "deep" / "pairs"
     main(["--hq", str(face_folder), "--output", str(output), "--recipe", recipe, "--seed", "7"])
-    pairs = find_pairs(output)
+    pairs = find_pairs(output).pairs
     assert [low.name for low, _ in pairs] == [f"{i}.png" for i in range(6)]
     for index, (low, high) in enumerate(pairs):
         assert np.array_equal(read_face(high), faces[index])
@@ -48,7 +48,7 @@ def test_a_seed_gives_the_same_files(face_folder, tmp_path):
 
 def test_pictures_can_be_resized(face_folder, tmp_path):
     main(["--hq", str(face_folder), "--output", str(tmp_path / "pairs"), "--size", "48"])
-    for pair in find_pairs(tmp_path / "pairs"):
+    for pair in find_pairs(tmp_path / "pairs").pairs:
         assert [read_face(half).shape for half in pair] == [(48, 48, 3)] * 2
 
 

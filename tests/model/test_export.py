@@ -3,10 +3,10 @@ from pathlib import Path
 import pytest
 import torch
 
-from model.checkpoints.generator import load_generator
-from model.export import main
-from model.networks import Architecture
-from model.training.config import Config
+from model.checkpoints.generator import WeightsMetadata, load_generator, save_generator
+from model.export import main, summary
+from model.networks import Architecture, FullGenerator
+from model.training.config import Config, ValidationConfig
 from model.training.state import Standing, TrainingState, read_checkpoint, write_checkpoint
 
 
@@ -60,6 +60,15 @@ def test_metadata_by_default(checkpoint, tmp_path, capsys):
     for fact in ("64 px", "1234 steps of 3 faces", "scratch", "4 content", "gpen 1", "21.35 dB"):
         assert fact in metadata.training
     assert "mine" in capsys.readouterr().out
+
+
+def test_the_best_score_is_of_the_metric_that_decided(state, make_config, tmp_path):
+    config = make_config().model_copy(update={"validation": ValidationConfig(metric="niqe")})
+    state.standing = Standing("joint", best=-5.125)  # of NIQE, less is better
+    save(state, config, tmp_path / "last.pt")
+    assert "best validation niqe 5.125 (joint stage)" in summary(
+        read_checkpoint(tmp_path / "last.pt")
+    )
 
 
 def test_folders_are_not_published(state, make_config, tmp_path):
@@ -125,3 +134,43 @@ def test_the_checkpoint_is_left_alone(checkpoint, tmp_path):
     export("--checkpoint", checkpoint, "--output", tmp_path / "mine.safetensors")
     assert checkpoint.read_bytes() == before
     assert read_checkpoint(checkpoint).step == 1234
+
+
+def test_onnx_of_weights_with_and_without_metadata(state, tmp_path, monkeypatch, capsys):
+    """What the weights say of themselves is kept, unless something else is given."""
+    written: list[WeightsMetadata] = []
+
+    def note(generator: FullGenerator, metadata: WeightsMetadata, path: Path) -> float:
+        assert generator.size == 64
+        written.append(metadata)
+        return 0.125
+
+    monkeypatch.setattr("model.export.save_onnx", note)
+    theirs, ours, output = tmp_path / "GPEN.pth", tmp_path / "a.safetensors", tmp_path / "b.onnx"
+    torch.save(state.ema.state_dict(), theirs)
+    architecture = Architecture(64, 1, 1 / 16)
+    stated = WeightsMetadata(
+        name="a", architecture=architecture, template="ffhq", licence="MIT", training="long"
+    )
+    save_generator(state.ema.state_dict(), stated, ours)
+    export("--weights", theirs, "--output", output)
+    export("--weights", ours, "--output", output)
+    export("--weights", ours, "--output", output, "--licence", "CC0-1.0")
+    assert written == [
+        WeightsMetadata(
+            name="b",
+            architecture=architecture,
+            template="gpen",
+            licence="unknown",
+            training="unknown",
+        ),
+        stated,
+        stated.model_copy(update={"licence": "CC0-1.0"}),
+    ]
+    assert "at most 0.12 levels of 255 from PyTorch" in capsys.readouterr().out
+
+
+def test_onnx_that_cannot_be(checkpoint, tmp_path):
+    assert ".onnx" in refuse("--weights", checkpoint, "--output", tmp_path / "mine.safetensors")
+    missing = tmp_path / "none.pth"
+    assert str(missing) in refuse("--weights", missing, "--output", tmp_path / "mine.onnx")

@@ -23,6 +23,8 @@ FLOORS = (
 WHEN_NEEDED = {
     # not everybody has it
     ("model.evaluation.recognition", "dlib"),
+    ("model.checkpoints.onnx_export", "onnxruntime"),
+    ("model.checkpoints.onnx_export", "onnx_ir.passes.common"),
     # slow to import, and the image for serving goes without them
     ("model.networks.super_resolution", "basicsr.archs.rrdbnet_arch"),
     ("model.networks.super_resolution", "model.torchvision_compat"),

@@ -1,8 +1,8 @@
 """Runs of one process: what they leave, how they stop, how they are gone on with."""
 
 import logging
-import resource
 import signal
+from contextlib import ExitStack
 from pathlib import Path
 
 import cv2
@@ -19,6 +19,7 @@ from model.training.records import EndRecord, StartRecord, TrainRecord, Validati
 from model.training.schedule import Stage
 from model.training.state import TrainingState, read_checkpoint, rng_state, write_checkpoint
 from model.training.steps import NonFiniteGradientError, training_step
+from tests.model.conftest import full_disk
 from tests.model.training_runs import poison, rows, same, stop_after
 
 
@@ -254,21 +255,23 @@ def test_many_end_the_run_and_a_restart_passes_them_by(short, tmp_path, monkeypa
 
 
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")  # TensorBoard's
-def test_a_full_disk_does_not_end_a_run(short, tmp_path, monkeypatch, caplog, file_size_limit):
+def test_a_full_disk_does_not_end_a_run(short, tmp_path, monkeypatch, caplog):
     """From the third step to the fifth: then there is room again, and all is written."""
     output = tmp_path / "run"
     (output / "checkpoints").mkdir(parents=True)
     (output / "checkpoints" / "0000009.tmp").write_text("of a run that was killed")
 
-    def step(state, *arguments):
-        if state.step == 2:
-            file_size_limit(1000)
-        if state.step == 5:
-            file_size_limit(resource.RLIM_INFINITY)
-        return training_step(state, *arguments)
+    with ExitStack() as disk:
 
-    monkeypatch.setattr("model.training.trainer.training_step", step)
-    assert train(short, output) == "finished"
+        def step(state, *arguments):
+            if state.step == 2:
+                disk.enter_context(full_disk(1000))
+            if state.step == 5:
+                disk.close()
+            return training_step(state, *arguments)
+
+        monkeypatch.setattr("model.training.trainer.training_step", step)
+        assert train(short, output) == "finished"
     assert "0000004.pt cannot be written: File too large; training goes on" in caplog.text
     names = sorted(path.name for path in (output / "checkpoints").iterdir())
     assert names == ["0000000.pt", "0000002.pt", "0000006.pt"]

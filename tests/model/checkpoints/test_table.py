@@ -6,6 +6,7 @@ import torch
 from torch import nn
 
 from model.checkpoints.table import (
+    ARCFACE_IR_SE50,
     AUTO_ORDER,
     BFR_256,
     BFR_512,
@@ -19,6 +20,7 @@ from model.checkpoints.table import (
     REALESRNET_X2,
     STARTER_256,
     UPSCALERS,
+    VGG16,
     WEIGHTS,
     CheckpointError,
     weights_named,
@@ -91,6 +93,11 @@ def test_auto_prefers_the_official_weights():
             "face_detection/RetinaFace-R50.pth",
         ),
         (
+            ARCFACE_IR_SE50,
+            "iic/cv_gpen_image-portrait-enhancement",
+            "arcface/model_ir_se50.pth",
+        ),
+        (
             REALESRNET_X2,
             "iic/cv_gpen_image-portrait-enhancement",
             "super_resolution/realesrnet_x2.pth",
@@ -99,6 +106,15 @@ def test_auto_prefers_the_official_weights():
 )
 def test_where_on_modelscope(weights, repository, path):
     assert (weights.modelscope.repository_id, weights.modelscope.path) == (repository, path)
+
+
+def test_what_has_an_address_has_a_checksum():
+    """PyTorch names its files by the first eight digits."""
+    assert [weights for weights in WEIGHTS if weights.url] == [VGG16]
+    assert VGG16.sha256 is not None
+    assert VGG16.url is not None
+    assert VGG16.url.endswith(f"/{VGG16.file_name}")
+    assert VGG16.file_name == f"vgg16-{VGG16.sha256[:8]}.pth"
 
 
 @pytest.mark.parametrize("weights", [BFR_256, STARTER_256, DETECTOR_MOBILENET])

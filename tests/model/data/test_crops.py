@@ -1,6 +1,8 @@
+import cv2
 import numpy as np
 import pytest
 
+from app.faces.align import warp
 from model.data.crops import centre_crop, crop_width, sample
 
 
@@ -22,6 +24,18 @@ def test_centre_crop_without_resizing_is_to_the_pixel(picture):
 def test_centre_crop_averages(picture):
     expected = picture[4:36, 4:36].reshape(16, 2, 16, 2, 3).mean(axis=(1, 3))
     np.testing.assert_allclose(centre_crop(picture, 16, 0.125), expected, atol=1)
+
+
+def test_what_is_smaller_is_enlarged_as_the_service_does_it(picture):
+    """An aligned picture of 32 px, for a network of 100."""
+    small = picture[4:36, 4:36]
+    scale = 100 / 32
+    matrix = np.array([[scale, 0, scale / 2 - 0.5], [0, scale, scale / 2 - 0.5]])
+    served = warp(small, matrix, (100, 100), border=cv2.BORDER_REFLECT_101)
+    ours = centre_crop(picture, 100, 0.125)
+    assert np.abs(ours.astype(int) - served).max() <= 1
+    nearest = cv2.resize(small, (100, 100), interpolation=cv2.INTER_NEAREST)
+    assert np.abs(ours.astype(int) - nearest).max() > 20
 
 
 def test_the_identity_samples_the_picture(picture):

@@ -21,9 +21,16 @@ from model.data.dataset import (
 )
 from model.data.degradation import RECIPES, RecipeName
 from model.data.degradation.operations import to_8_bit, to_float
-from model.data.pictures import FaceFiles, PictureFiles, find_faces, find_pairs
+from model.data.pictures import (
+    FaceFiles,
+    PictureFiles,
+    TooManyUnusableError,
+    find_faces,
+    find_pairs,
+)
 from model.data.sampling import EpochBatches, SampleKey
 from model.degrade import make_pairs
+from model.training.loading import load_steps
 
 
 def test_conversions():
@@ -130,8 +137,8 @@ def pair_folder(face_folder: Path, tmp_path: Path) -> Path:
 
 
 def test_given_pairs_are_mirrored_and_no_more(pair_folder, faces):
-    pairs = PairedFaces(PictureFiles(find_pairs(pair_folder), 64), seed=0)
-    originals = PictureFiles(find_pairs(pair_folder), 64)
+    pairs = PairedFaces(PictureFiles(find_pairs(pair_folder).pairs, 64), seed=0)
+    originals = PictureFiles(find_pairs(pair_folder).pairs, 64)
     assert len(pairs) == 6
     mirrored = []
     for epoch in range(20):
@@ -141,7 +148,7 @@ def test_given_pairs_are_mirrored_and_no_more(pair_folder, faces):
             if mirrored[-1]:
                 assert np.array_equal(pair, expected[:, :, ::-1])
     assert 10 < sum(mirrored) < 30
-    again = PairedFaces(PictureFiles(find_pairs(pair_folder), 64), seed=0)
+    again = PairedFaces(PictureFiles(find_pairs(pair_folder).pairs, 64), seed=0)
     for epoch in range(4):
         assert np.array_equal(again[SampleKey(epoch, 1)], pairs[SampleKey(epoch, 1)])
     never = PairedFaces(originals, seed=0, mirror=False)
@@ -150,9 +157,9 @@ def test_given_pairs_are_mirrored_and_no_more(pair_folder, faces):
 
 def test_a_pair_with_a_broken_half_is_replaced_whole(pair_folder, caplog):
     (pair_folder / "lq" / "1.png").write_text("no picture")
-    pairs = PictureFiles(find_pairs(pair_folder), 64)
+    pairs = PictureFiles(find_pairs(pair_folder).pairs, 64)
     for _ in range(3):
-        assert np.array_equal(pairs[1], pairs[2])
+        assert [i for i in (0, 2, 3, 4, 5) if np.array_equal(pairs[1], pairs[i])] != []
     assert len(caplog.records) == 1
     assert "lq/1.png" in caplog.text
 
@@ -259,10 +266,56 @@ def test_a_folder_of_pairs_is_opened(pair_folder, faces):
 
 
 def test_pairs_are_validated_on_without_a_holdout_too(pair_folder):
-    (pair_folder / "hq" / "1.png").write_text("no picture")
     data = opened(pair_folder)
     assert len(data.dataset) == 6
-    assert len(data.validated) == 5  # the broken one is not replaced: it would count twice
+    assert len(data.validated) == 6
+
+
+@pytest.mark.parametrize("strong", [False, True])
+def test_unusable_faces_up_to_a_share(face_folder, caplog, strong):
+    """One shows in its header, the other only when it is decoded."""
+    augmentation = "strong" if strong else "flip"
+    (face_folder / "1.png").write_text("no picture")
+    whole = (face_folder / "3.png").read_bytes()
+    (face_folder / "3.png").write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(ValueError, match=r"1 of 6 pictures.*1\.png"):
+        opened(face_folder, augmentation=augmentation)
+    one_allowed = {"max_unusable": 0.2, "augmentation": augmentation}
+
+    def trained_on(**settings: Any) -> list[Any]:
+        dataset = opened(face_folder, validate=False, **settings).dataset
+        return [dataset[SampleKey(0, i)] for i in range(len(dataset))]
+
+    with pytest.raises(TooManyUnusableError, match="1 of 5 pictures cannot be decoded"):
+        trained_on(**one_allowed)
+    caplog.clear()
+    assert len(trained_on(**one_allowed | {"max_unusable": 0.4})) == (5 if strong else 4)
+    assert "1.png cannot be read" in caplog.text
+    assert "3.png cannot be read" in caplog.text
+
+
+def test_pairs_that_do_not_match_up_to_a_share(pair_folder, caplog):
+    (pair_folder / "lq" / "2.png").unlink()
+    with pytest.raises(ValueError, match=r"1 of 6 .*hq/2\.png has no counterpart in lq/"):
+        opened(pair_folder)
+    assert len(opened(pair_folder, max_unusable=0.2).dataset) == 5
+    assert "hq/2.png has no counterpart in lq/" in caplog.text
+
+
+def test_a_worker_ends_a_run_in_one_line(face_folder, make_config, monkeypatch):
+    for name in ("0.png", "1.png"):
+        whole = (face_folder / name).read_bytes()
+        (face_folder / name).write_bytes(whole[: len(whole) // 2])
+    config = make_config()
+    config = config.model_copy(
+        update={"data": config.data.model_copy(update={"workers": 1, "folder": face_folder})}
+    )
+    data = opened(face_folder, augmentation="strong", max_unusable=0.2, validate=False)
+    monkeypatch.setattr(data.dataset, "augment", lambda face, _: face)  # OpenCV's threads and forks
+    with pytest.raises(TooManyUnusableError) as raised:
+        list(load_steps(data.dataset, config, 0, 2, torch.device("cpu")))
+    assert str(raised.value).startswith("2 of 6 pictures cannot be decoded")
+    assert "\n" not in str(raised.value)
 
 
 @pytest.mark.parametrize("half", ["", "hq/"])

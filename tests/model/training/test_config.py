@@ -4,6 +4,7 @@ from pathlib import Path
 import pytest
 
 import model
+from model.checkpoints.table import ARCFACE_IR_SE50, BFR_512, DISCRIMINATOR_512, VGG16
 from model.networks import Architecture
 from model.training.config import Config, TrainConfig
 from model.training.config_file import (
@@ -15,7 +16,7 @@ from model.training.config_file import (
     save_config,
 )
 from model.training.doubts import doubts
-from model.training.schedule import Plan
+from model.training.schedule import Plan, Stage
 
 MINIMAL = "train: {num_epochs: 2}\n"
 CONFIGS = Path(model.__file__).parent / "configs"
@@ -148,6 +149,24 @@ def test_a_configuration_for_each_resolution(name, epochs, batch, architecture):
     plan = Plan.of(config.train, 70_000 // batch)
     assert plan.content + plan.warmup < 0.2 * plan.total
     assert doubts(config.train, plan, batch) == []
+
+
+def test_fine_tuning_begins_with_weights_of_the_table():
+    """With its D, so that none of the stages that a network from scratch needs is left."""
+    config = load_config(CONFIGS / "gpen_512_finetune.yaml", [])
+    train, losses = config.train, config.train.losses
+    assert (train.initial.g, train.initial.d) == (Path(BFR_512.name), Path(DISCRIMINATOR_512.name))
+    assert (losses.lpips_weights, losses.identity_weights) == (
+        Path(VGG16.name),
+        Path(ARCFACE_IR_SE50.name),
+    )
+    assert losses.lpips > 0
+    assert losses.identity > 0
+    assert config.architecture == BFR_512.architecture
+    plan = Plan.of(train, 100)
+    assert plan.stage_at(0) is Stage.JOINT
+    assert train.lr_g < load_config(CONFIGS / "gpen_512.yaml", []).train.lr_g
+    assert doubts(train, plan, train.batch_size) == []
 
 
 def test_a_batch_is_shared_evenly():

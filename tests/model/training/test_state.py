@@ -13,6 +13,7 @@ from model.training.state import (
     rng_state,
     write_checkpoint,
 )
+from tests.model.conftest import full_disk
 
 
 @pytest.fixture
@@ -140,10 +141,10 @@ def test_saving_is_all_or_nothing(state, make_config, tmp_path, monkeypatch):
     assert list(tmp_path.iterdir()) == [path]
 
 
-def test_a_full_disk_is_named(state, make_config, tmp_path, file_size_limit):
+def test_a_full_disk_is_named(state, make_config, tmp_path):
     """PyTorch's writer says only at which byte it was."""
-    file_size_limit(100_000)
-    with pytest.raises(OSError, match=r"last\.pt cannot be written: File too large"):
+    message = r"last\.pt cannot be written: File too large"
+    with full_disk(100_000), pytest.raises(OSError, match=message):
         write_checkpoint(checkpoint_of(state, make_config()), tmp_path / "last.pt")
     assert list(tmp_path.iterdir()) == []
 
