@@ -34,5 +34,6 @@ class EnhanceOptions(BaseModel):
     quality: int = Field(95, ge=1, le=100, description="for JPEG, WebP and AVIF")
     require_face: bool = Field(False, description="no face found is an error")
     strip_metadata: bool = Field(
-        False, description="drop EXIF, XMP and IPTC (never the colour profile)"
+        False, description="drop EXIF, XMP and IPTC (never the colour profile, nor the mark)"
     )
+    mark: bool = Field(True, description="the XMP says so where a face was restored (IPTC's terms)")

@@ -25,8 +25,13 @@ from tests.profiles import P3_PRIMARIES, grey_profile, rgb_profile
 Levels = NDArray[Any]
 
 P3, GREY = rgb_profile(P3_PRIMARIES), grey_profile()
-XMP = b'<x:xmpmeta xmlns:x="adobe:ns:meta/"><d tiff:Orientation="6">caption</d></x:xmpmeta>'
-UPRIGHT_XMP = XMP.replace(b'"6"', b'"1"')
+XMP = (
+    b'<x:xmpmeta xmlns:x="adobe:ns:meta/">'
+    b'<rdf:RDF xmlns:rdf="http://www.w3.org/1999/02/22-rdf-syntax-ns#">'
+    b'<rdf:Description xmlns:tiff="http://ns.adobe.com/tiff/1.0/" tiff:Orientation="6">'
+    b"<tiff:Artist>caption</tiff:Artist></rdf:Description></rdf:RDF></x:xmpmeta>"
+)
+UPRIGHT_XMP = XMP.replace(b' tiff:Orientation="6"', b"")
 IPTC = b"\x1c\x02\x78\x00\x07caption"
 DPI = (300.0, 200.0)  # of the stored picture, which lies on its side
 ALL = frozenset({"icc", "exif", "xmp", "iptc", "dpi"})

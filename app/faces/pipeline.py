@@ -212,7 +212,14 @@ def finish(
     deadline.check()
     pasted = time.perf_counter()
     photo = replace(photo, pixels=pixels)  # frees the enlarged photo before encoding
-    picture = encode(photo, options.format, options.quality, strip_metadata=options.strip_metadata)
+    picture = encode(
+        photo,
+        options.format,
+        options.quality,
+        strip_metadata=options.strip_metadata,
+        # a strength of nothing changes nothing
+        mark=options.mark and options.strength > 0 and bool(crops),
+    )
     return Enhanced(
         found.model,
         picture,

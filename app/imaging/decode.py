@@ -37,6 +37,7 @@ from app.imaging.heic import OpenHeic
 from app.imaging.metadata import read_metadata, reduce_to_orientation
 from app.imaging.photo import Levels, Map, Photo
 from app.imaging.precautions import MOST_PROFILE, is_lossless_webp
+from app.imaging.xmp import marked
 
 log = logging.getLogger(__name__)
 
@@ -117,13 +118,13 @@ def opened(data: bytes, max_pixels: int) -> Iterator[OpenPicture]:
         if file_format.pillow is None:
             heic = OpenHeic(data)
             _check_size(heic.width, heic.height, max_pixels)
-            yield OpenPicture(heic.width, heic.height, lambda: _with_colours_tried(heic.read()))
+            yield OpenPicture(heic.width, heic.height, lambda: _completed(heic.read()))
             return
         slim = file_format.prepare(data)
         with _open(slim, file_format.pillow) as image:
             _check_size(image.width, image.height, max_pixels)
             read = partial(_read, image, slim, file_format)
-            yield OpenPicture(image.width, image.height, lambda: _with_colours_tried(read()))
+            yield OpenPicture(image.width, image.height, lambda: _completed(read()))
 
 
 @contextmanager
@@ -195,9 +196,16 @@ def _read(image: Image.Image, data: bytes, read_as: Format) -> Photo:
     )
 
 
-def _with_colours_tried(photo: Photo) -> Photo:
-    """With its profile used once, here: one that crashes its reader does it where that is safe."""
-    return replace(photo, shows_as_srgb=colours_of(photo).transforms is None)
+def _completed(photo: Photo) -> Photo:
+    """With all that comes of parsing its parts, which is done here because it is safe here.
+
+    Its profile is used once, and its XMP gets the mark.
+    """
+    return replace(
+        photo,
+        shows_as_srgb=colours_of(photo).transforms is None,
+        marked_xmp=marked(photo.xmp),
+    )
 
 
 def _profile(image: Image.Image) -> bytes | None:

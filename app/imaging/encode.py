@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import zlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from io import BytesIO
 from typing import Any, Literal
 
@@ -16,6 +16,7 @@ from app.errors import TooLarge
 from app.imaging import iptc
 from app.imaging.deep_png import chunk, deep_png, with_chunks
 from app.imaging.photo import FileFormat, Levels, Photo, eight_bits, is_deep
+from app.imaging.xmp import MARK
 from app.options import OutputFormat
 
 log = logging.getLogger(__name__)
@@ -59,37 +60,50 @@ def check_encodable(file_format: EncodedFormat, width: int, height: int) -> None
 
 
 def encode(
-    photo: Photo, wanted: OutputFormat, quality: int, *, strip_metadata: bool
+    photo: Photo,
+    wanted: OutputFormat,
+    quality: int,
+    *,
+    strip_metadata: bool,
+    mark: bool = False,
 ) -> EncodedPicture:
     """Encode a photo, with its colour profile, and its metadata unless told otherwise.
 
     PNG keeps 16 bits a channel; alpha is kept where the format has it, and flattened on white for
-    JPEG; WebP is lossless where it was.
+    JPEG; WebP is lossless where it was.  With ``mark``, its XMP says that a face was restored, also
+    where metadata is stripped.
     """
     file_format = output_format(photo, wanted)
+    if strip_metadata:
+        photo = replace(photo, exif=b"", xmp=b"", marked_xmp=MARK, iptc=b"")
+    if mark:
+        photo = replace(photo, xmp=photo.marked_xmp)
     if file_format == "png":
-        data = _png(photo, strip_metadata=strip_metadata)
+        data = _png(photo)
     elif file_format == "jpeg":
-        data = _jpeg(photo, quality, strip_metadata=strip_metadata)
+        if len(photo.xmp) > _JPEG_XMP:
+            log.info("XMP of %d bytes dropped: JPEG has no room for it", len(photo.xmp))
+            photo = replace(photo, xmp=MARK if mark else b"")
+        data = _jpeg(photo, quality)
     elif file_format == "avif":
-        data = _avif(photo, quality, strip_metadata=strip_metadata)
+        data = _avif(photo, quality)
     else:
-        data = _webp(photo, wanted, quality, strip_metadata=strip_metadata)
+        data = _webp(photo, wanted, quality)
     return EncodedPicture(data, f"image/{file_format}")
 
 
-def _png(photo: Photo, *, strip_metadata: bool) -> bytes:
+def _png(photo: Photo) -> bytes:
     chunks = []
     if photo.icc_profile is not None:
         chunks.append(chunk(b"iCCP", b"ICC profile\0\0" + zlib.compress(photo.icc_profile)))
     if photo.dpi is not None:
         across, down = (round(dpi / _INCH) for dpi in photo.dpi)
         chunks.append(chunk(b"pHYs", across.to_bytes(4, "big") + down.to_bytes(4, "big") + b"\1"))
-    if photo.exif and not strip_metadata:
+    if photo.exif:
         chunks.append(chunk(b"eXIf", photo.exif.removeprefix(b"Exif\0\0")))
-    if photo.xmp and not strip_metadata:
+    if photo.xmp:
         chunks.append(chunk(b"iTXt", b"XML:com.adobe.xmp\0\0\0\0\0" + photo.xmp))
-    if photo.iptc and not strip_metadata:
+    if photo.iptc:
         text = zlib.compress(iptc.to_text(photo.iptc).encode())
         chunks.append(chunk(b"zTXt", b"Raw profile type iptc\0\0" + text))
     levels = _channels(photo)
@@ -98,7 +112,7 @@ def _png(photo: Photo, *, strip_metadata: bool) -> bytes:
     return with_chunks(_saved(eight_bits(levels), "PNG", {"compress_level": _FAST_PNG}), chunks)
 
 
-def _jpeg(photo: Photo, quality: int, *, strip_metadata: bool) -> bytes:
+def _jpeg(photo: Photo, quality: int) -> bytes:
     options: dict[str, Any] = {
         "icc_profile": photo.icc_profile,
         "quality": quality,
@@ -106,36 +120,39 @@ def _jpeg(photo: Photo, quality: int, *, strip_metadata: bool) -> bytes:
     }
     if photo.dpi is not None:
         options["dpi"] = photo.dpi
-    if not strip_metadata:
-        parts = (("exif", photo.exif, _JPEG_SEGMENT), ("xmp", photo.xmp, _JPEG_XMP))
-        for name, data, room in parts:
-            if len(data) > room:
-                log.info("%s of %d bytes dropped: JPEG has no room for it", name, len(data))
-            elif data:
-                options[name] = data
-        if photo.iptc:
-            options["extra"] = iptc.jpeg_segment(photo.iptc)
+    if len(photo.exif) > _JPEG_SEGMENT:
+        log.info("EXIF of %d bytes dropped: JPEG has no room for it", len(photo.exif))
+    elif photo.exif:
+        options["exif"] = photo.exif
+    if photo.xmp:
+        options["xmp"] = photo.xmp
+    if photo.iptc:
+        options["extra"] = iptc.jpeg_segment(photo.iptc)
     return _saved(_flattened(photo), "JPEG", options)
 
 
-def _webp(photo: Photo, wanted: OutputFormat, quality: int, *, strip_metadata: bool) -> bytes:
-    options: dict[str, Any] = {"icc_profile": photo.icc_profile, "method": 2, "quality": quality}
+def _webp(photo: Photo, wanted: OutputFormat, quality: int) -> bytes:
+    options: dict[str, Any] = {
+        "icc_profile": photo.icc_profile,
+        "exif": photo.exif,
+        "xmp": photo.xmp,
+        "method": 2,
+        "quality": quality,
+    }
     if photo.lossless and wanted == "same":  # quality is then how hard it tries
         options |= {"lossless": True, "exact": True, "quality": 50}
-    if not strip_metadata:
-        options |= {"exif": photo.exif, "xmp": photo.xmp}
     return _saved(eight_bits(_channels(photo)), "WEBP", options)
 
 
-def _avif(photo: Photo, quality: int, *, strip_metadata: bool) -> bytes:
+def _avif(photo: Photo, quality: int) -> bytes:
     options: dict[str, Any] = {
         "icc_profile": photo.icc_profile,
+        "exif": photo.exif,
+        "xmp": photo.xmp,
         "quality": quality,
         "speed": _AVIF_SPEED,
         "subsampling": "4:4:4" if quality >= 90 else "4:2:0",
     }
-    if not strip_metadata:
-        options |= {"exif": photo.exif, "xmp": photo.xmp}
     return _saved(eight_bits(_channels(photo)), "AVIF", options)
 
 

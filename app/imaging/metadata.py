@@ -6,7 +6,6 @@ Whatever is broken here costs itself, never the photo.
 from __future__ import annotations
 
 import logging
-import re
 from dataclasses import dataclass
 from io import BytesIO
 from math import isfinite
@@ -15,7 +14,7 @@ from PIL import ExifTags, Image, TiffImagePlugin
 
 from app.imaging import iptc
 from app.imaging.directories import is_modest
-from app.imaging.precautions import MOST_TEXT
+from app.imaging.xmp import cleaned
 
 log = logging.getLogger(__name__)
 
@@ -30,22 +29,40 @@ _OF_THE_PHOTO = {  # of a TIFF's tags, most of which say how its pixels are stor
     ExifTags.Base.Artist,
     ExifTags.Base.Copyright,
 }
-_OF_THE_FILE = {  # sizes go stale, and sub-directories are copied by themselves
+_SUBJECT_AREA = 37_396  # has no name in Pillow
+_OF_THE_FILE = {  # what goes stale; sub-directories are copied by themselves
     ORIENTATION,
     ExifTags.Base.ImageWidth,
     ExifTags.Base.ImageLength,
     ExifTags.Base.ExifImageWidth,
     ExifTags.Base.ExifImageHeight,
     ExifTags.Base.ExifInteroperabilityOffset,
+    _SUBJECT_AREA,
+    ExifTags.Base.SubjectLocation,
+    ExifTags.Base.BitsPerSample,
+    ExifTags.Base.SamplesPerPixel,
+    ExifTags.Base.Compression,
+    ExifTags.Base.PhotometricInterpretation,
+    ExifTags.Base.PlanarConfiguration,
+    ExifTags.Base.RowsPerStrip,
+    ExifTags.Base.YCbCrSubSampling,
+    ExifTags.Base.CompressedBitsPerPixel,
+    ExifTags.Base.SubIFDs,
+    ExifTags.Base.JpegIFOffset,
+    ExifTags.Base.JpegIFByteCount,
+    ExifTags.Base.XMLPacket,  # and other metadata within EXIF
+    ExifTags.Base.ImageResources,
+    ExifTags.Base.IPTCNAA,
+    ExifTags.Base.InterColorProfile,
     ExifTags.Base.StripOffsets,
     ExifTags.Base.StripByteCounts,
     ExifTags.Base.TileOffsets,
     ExifTags.Base.TileByteCounts,
     *(int(ifd) for ifd in _IFDS),
 }
+_CENTRED = 1  # samples of colour that are shared by several pixels, as encoders have them
 _SIDEWAYS = range(5, 9)  # orientations that swap width and height
 _MOST_DPI = 65_535  # a JPEG has two bytes for it
-_XMP_ORIENTATION = re.compile(rb"(tiff:Orientation\s{0,9}(?:=\s{0,9}[\"']|>)\s{0,9})[0-9]+")
 _IPTC_TAG = 33_723  # of a TIFF
 _PNG_IPTC = "Raw profile type iptc"
 
@@ -74,7 +91,7 @@ def read_metadata(image: Image.Image) -> Metadata:
     return Metadata(
         orientation,
         exif=_kept(exif, of_a_tiff=of_a_tiff),
-        xmp=_xmp(image),
+        xmp=_xmp(image, turned=orientation != 1),
         iptc=_iptc(image),
         dpi=dpi[::-1] if dpi is not None and orientation in _SIDEWAYS else dpi,
     )
@@ -137,6 +154,8 @@ def _kept(read: Image.Exif, *, of_a_tiff: bool) -> bytes:
         for tag in read:  # a tag that is not kept is not read, either: it may be long
             if tag in _OF_THE_PHOTO or (not of_a_tiff and tag not in _OF_THE_FILE):
                 kept[tag] = read[tag]
+        if ExifTags.Base.YCbCrPositioning in kept:  # which EXIF asks for in JPEGs
+            kept[ExifTags.Base.YCbCrPositioning] = _CENTRED
         for ifd in _IFDS:
             values = {tag: v for tag, v in read.get_ifd(ifd).items() if tag not in _OF_THE_FILE}
             if values:
@@ -148,12 +167,9 @@ def _kept(read: Image.Exif, *, of_a_tiff: bool) -> bytes:
         return b""
 
 
-def _xmp(image: Image.Image) -> bytes:
-    """The packet as it stands, but for an orientation, which is now 1."""
+def _xmp(image: Image.Image, *, turned: bool) -> bytes:
     xmp = image.info.get("xmp")
-    if not isinstance(xmp, bytes) or len(xmp) > MOST_TEXT:
-        return b""
-    return _XMP_ORIENTATION.sub(rb"\g<1>1", xmp)
+    return cleaned(xmp, turned=turned) if isinstance(xmp, bytes) else b""
 
 
 def _iptc(image: Image.Image) -> bytes:

@@ -10,6 +10,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from app.imaging.xmp import MARK
+
 Pixels = NDArray[np.uint8]
 """(H, W, 3) RGB, 0 to 255.  What the networks see is sRGB."""
 
@@ -41,7 +43,9 @@ class Photo:
     shows_as_srgb: bool = False
     """Whether it was found that the profile changes nothing, or is of no use."""
     xmp: bytes = b""
-    """Upright, too."""
+    """Cleaned by :mod:`app.imaging.xmp`; empty if there was none, or it could not be read."""
+    marked_xmp: bytes = MARK
+    """The same, saying that a face was restored.  Never empty."""
     iptc: bytes = b""
     """The records (IIM) alone."""
     dpi: tuple[float, float] | None = None

@@ -64,8 +64,9 @@ class Decoded(BaseModel):
     grey: bool
     file_format: FileFormat
     exif: int = Field(ge=0)
-    """Bytes; likewise the next three."""
+    """Bytes; likewise the next four."""
     xmp: int = Field(ge=0)
+    marked_xmp: int = Field(ge=0)
     iptc: int = Field(ge=0)
     icc_profile: int | None = Field(ge=0)
     shows_as_srgb: bool
@@ -185,6 +186,7 @@ def share_photo(photo: Photo, notes: list[str]) -> tuple[Decoded, int]:
         file_format=photo.file_format,
         exif=len(photo.exif),
         xmp=len(photo.xmp),
+        marked_xmp=len(photo.marked_xmp),
         iptc=len(photo.iptc),
         icc_profile=None if photo.icc_profile is None else len(photo.icc_profile),
         shows_as_srgb=photo.shows_as_srgb,
@@ -195,7 +197,7 @@ def share_photo(photo: Photo, notes: list[str]) -> tuple[Decoded, int]:
     parts: list[bytes | memoryview] = [np.ascontiguousarray(photo.pixels).data]
     if photo.alpha is not None:
         parts.append(np.ascontiguousarray(photo.alpha).data)
-    parts += [photo.exif, photo.xmp, photo.iptc, photo.icc_profile or b""]
+    parts += [photo.exif, photo.xmp, photo.marked_xmp, photo.iptc, photo.icc_profile or b""]
     return decoded, shared(parts)
 
 
@@ -208,7 +210,8 @@ def shared_photo(decoded: Decoded, memory: memoryview) -> Photo:
     kind = np.dtype(np.uint16 if decoded.deep else np.uint8)
     pixels = reader.levels((decoded.height, decoded.width, 3), kind)
     alpha = reader.levels((decoded.height, decoded.width), kind) if decoded.alpha else None
-    exif, xmp, iptc = (reader.text(size) for size in (decoded.exif, decoded.xmp, decoded.iptc))
+    exif, xmp = reader.text(decoded.exif), reader.text(decoded.xmp)
+    marked_xmp, iptc = reader.text(decoded.marked_xmp), reader.text(decoded.iptc)
     profile = None if decoded.icc_profile is None else reader.text(decoded.icc_profile)
     return Photo(
         pixels,
@@ -219,6 +222,7 @@ def shared_photo(decoded: Decoded, memory: memoryview) -> Photo:
         icc_profile=profile,
         shows_as_srgb=decoded.shows_as_srgb,
         xmp=xmp,
+        marked_xmp=marked_xmp,
         iptc=iptc,
         dpi=decoded.dpi,
         lossless=decoded.lossless,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from io import BytesIO
+from typing import Any
 
 import cv2
 import numpy as np
@@ -10,8 +11,9 @@ import pytest
 from numpy.typing import NDArray
 from PIL import ExifTags, Image, ImageCms
 
+from app.imaging.xmp import MARK, SOURCE_TYPE, marked
 from app.serving.load import Loaded
-from tests.app.faces.enhancing import enhanced, mode_and_levels, untouched
+from tests.app.faces.enhancing import enhanced, in_png, mode_and_levels, untouched
 from tests.kinds_of_photos import ALL, IPTC, P3, UPRIGHT_XMP, kinds
 
 _LOSSY = 4.0  # mean levels, after another compression
@@ -45,7 +47,7 @@ def test_nothing_of_the_photo_is_lost(name: str, loaded: Loaded) -> None:
             "orientation": told.get(ExifTags.Base.Orientation, 1) == 1,
             "exif": told.get(ExifTags.Base.Make) == "A camera",
             "icc": image.info.get("icc_profile") == kind.icc,
-            "xmp": image.info.get("xmp") == UPRIGHT_XMP,
+            "xmp": image.info.get("xmp") == marked(UPRIGHT_XMP),
             "iptc": records == IPTC,
             # the picture was turned, and its pixels with it
             "dpi": tuple(round(value) for value in dpi) == (200, 300),
@@ -69,11 +71,34 @@ def test_stripped_metadata_is_gone_and_colours_are_not(name: str, loaded: Loaded
     kind = kinds()[name]
     _, result = enhanced(kind.data, loaded, strip_metadata=True)
     data = result.picture.data
-    assert not any(private in data for private in (b"A camera", b"caption", b"tiff:", b"iptc"))
+    assert not any(private in data for private in (b"A camera", b"caption", b"tiff:", b"type iptc"))
     with Image.open(BytesIO(data)) as image:
         assert image.info["icc_profile"] == P3
-        assert not {"exif", "xmp", "photoshop"} & image.info.keys()
+        assert not {"exif", "photoshop"} & image.info.keys()
+        assert image.info["xmp"] == MARK
         assert image.size == (256, 288)
+
+
+@pytest.mark.parametrize(
+    ("options", "is_marked"),
+    [
+        ({}, True),
+        ({"strip_metadata": True}, True),
+        ({"mark": False}, False),
+        ({"strength": 0}, False),  # nothing was changed
+        ({"aligned": True}, True),
+    ],
+)
+def test_a_picture_with_a_restored_face_says_so(
+    options: dict[str, Any], is_marked: bool, astronaut: NDArray[np.uint8], loaded: Loaded
+) -> None:
+    _, result = enhanced(in_png(astronaut[:256, 96:352]), loaded, **options)
+    assert (SOURCE_TYPE.encode() in result.picture.data) == is_marked
+
+
+def test_a_picture_without_a_restored_face_is_not_marked(loaded: Loaded) -> None:
+    _, result = enhanced(in_png(np.full((64, 64, 3), 128, np.uint8)), loaded)
+    assert b"DigitalSourceType" not in result.picture.data
 
 
 @pytest.mark.parametrize("wanted", ["jpeg", "webp"])
