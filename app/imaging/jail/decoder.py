@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, TypeVar
 
+import app
 from app.errors import BrokenPicture, ServiceError
 from app.imaging.jail.messages import (
     Decoded,
@@ -30,6 +31,13 @@ from app.imaging.jail.messages import (
     shared_photo,
 )
 from app.imaging.photo import Photo
+
+# the code that this process runs, and nothing from the working directory
+_SOURCES = str(Path(app.__path__[0]).resolve().parent)
+_RUN = (
+    "import sys; sys.path.insert(0, sys.argv.pop(1)); "
+    "from app.imaging.jail.process import main; main()"
+)
 
 log = logging.getLogger(__name__)
 
@@ -219,7 +227,7 @@ class ForkServer:
     def _start(self) -> None:
         self._control, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         with theirs:
-            command = [sys.executable, "-m", "app.imaging.jail.process", str(theirs.fileno())]
+            command = [sys.executable, "-P", "-c", _RUN, _SOURCES, str(theirs.fileno())]
             self._process = subprocess.Popen(
                 [*command, *self._arguments],
                 stdin=subprocess.DEVNULL,

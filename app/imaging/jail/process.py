@@ -1,7 +1,7 @@
 """The other side of the pool: a fork server, and the decoding processes that it forks.
 
-Run as ``python -m app.imaging.jail.process SOCKET READER MEMORY``: the number of an inherited
-socket, the module that reads pictures, and bytes a process may take.  The fork server loads the
+Its arguments are SOCKET READER MEMORY: the number of an inherited socket, the module that reads
+pictures, and the bytes that a process may take.  The fork server loads the
 readers once, and no model, so that a new process is there in milliseconds.  It forks one for each
 socket that it is sent, and ends with the service.
 """
@@ -149,7 +149,3 @@ def main() -> None:
     reader.quieten_readers()
     reader.load_readers()
     serve_forks(socket.socket(fileno=int(number)), reader, int(memory_bytes))
-
-
-if __name__ == "__main__":
-    main()
