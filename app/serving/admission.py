@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import random
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -18,7 +18,6 @@ _SHARE = 0.6  # of a deadline that the work before a request may take: costs are
 _SHARE_AT_FIRST = 0.4  # while the pace is known from the start alone, which nobody else shared
 _KNOWN_AFTER = 10  # requests
 _TYPICAL_PIXELS, _TYPICAL_BYTES = 1_000_000, 200_000  # of a photo, until some have been seen
-_SOON_S = 0.5  # in which a body is complete whose work is counted before it has begun
 _GRACE_S = 2.0  # before a body is judged by how fast it comes
 
 
@@ -52,9 +51,11 @@ class Admission:
     Where fewer than ``parallel`` are at work, some cores idle.  Whoever could not be done in time
     is refused at once, so that those who are let in keep their deadline, however many come.
 
-    Before that a request is *coming*, if its body is complete or soon will be.  Its cost, estimated
-    from its length, counts against newcomers, too: a crowd that comes at one moment would otherwise
-    be let in as a whole, for none of it is at work yet.
+    A request whose body is complete, but whose size in pixels is not known yet, is *coming*.  Its
+    cost, estimated from its length, counts against newcomers, and against those whose bodies are
+    complete after it: a crowd that comes at one moment would otherwise be let in as a whole, for
+    none of it is at work yet.  Bodies that are not complete count as nothing, however many there
+    are: whoever opens connections and sends nothing more must not keep others out.
     """
 
     def __init__(self, line: Line, max_requests: int, max_bytes: int, parallel: int) -> None:
@@ -68,7 +69,7 @@ class Admission:
         self.ahead = 0.0
         self.pace = Pace(1.0)
         self._uploads: set[Visit] = set()
-        self._not_at_work: set[Visit] = set()
+        self._coming: set[Visit] = set()
         self.begin(Cost())
 
     def begin(self, cost: Cost) -> None:
@@ -85,7 +86,7 @@ class Admission:
     @property
     def backlog_seconds(self) -> float:
         """In how many seconds all that are at work or coming will be done."""
-        return self.pace.seconds * (self.ahead + _cost(self._coming()))
+        return self.pace.seconds * (self.ahead + _cost(self._coming))
 
     @contextmanager
     def visit(self, declared: int, deadline: Deadline) -> Iterator[Visit]:
@@ -96,13 +97,11 @@ class Admission:
         """
         if self.requests >= self.max_requests:
             raise Overloaded("Too many requests are in flight.", self._retry_after())
-        cost = self._cost_by_length(declared)
-        self._check_time(cost, deadline, self._coming())
+        self._check_time(self._cost_by_length(declared), deadline, self._coming)
         self._reserve(declared)
-        visit = Visit(self, declared, deadline, cost)
+        visit = Visit(self, declared, deadline)
         self.requests += 1
         self._uploads.add(visit)
-        self._not_at_work.add(visit)
         try:
             yield visit
         finally:
@@ -119,10 +118,7 @@ class Admission:
         self._typical.note(cost)
         self._per_byte.note(cost / max(size, 1))
 
-    def _coming(self) -> list[Visit]:
-        return [visit for visit in self._not_at_work if visit.is_coming]
-
-    def _check_time(self, cost: float, deadline: Deadline, coming: Sequence[Visit] = ()) -> None:
+    def _check_time(self, cost: float, deadline: Deadline, coming: Collection[Visit] = ()) -> None:
         """Raises QueueFull or Overloaded where work of this ``cost`` is not to be added.
 
         ``coming`` are those that will be at work before it.
@@ -163,12 +159,10 @@ class Visit:
     come fast enough to be complete by its deadline; others hold no more than has come.
     """
 
-    def __init__(
-        self, admission: Admission, declared: int, deadline: Deadline, cost: float
-    ) -> None:
+    def __init__(self, admission: Admission, declared: int, deadline: Deadline) -> None:
         self.deadline = deadline
-        self.cost = cost
-        """Estimated from its length, and from its pixels once they are known."""
+        self.cost = 0.0
+        """Estimated from its length once the body is complete, then from its pixels."""
         self.since = time.monotonic()
         self.completed = self.began = time.perf_counter()
         """When its body was complete; until then, when its headers were."""
@@ -184,21 +178,6 @@ class Visit:
         """How long the body took to come."""
         return self.completed - self.began
 
-    @property
-    def is_coming(self) -> bool:
-        """Whether its body is complete, has only begun, or comes fast enough to be complete soon.
-
-        A few connections that send nothing must not keep everybody else out.
-        """
-        elapsed = time.monotonic() - self.since
-        if self not in self._admission._uploads or elapsed < _SOON_S:
-            return True
-        return self._declared > 0 and self._arrives_within(_SOON_S, elapsed)
-
-    def _arrives_within(self, seconds: float, elapsed: float) -> bool:
-        """Whether the rest comes in that time, if it comes as fast as the body has so far."""
-        return self._received / elapsed * seconds >= self._declared - self._received
-
     def receive(self, size: int) -> None:
         """Count bytes of the body.  Raises Overloaded where more come than are kept for it."""
         self._received += size
@@ -209,13 +188,18 @@ class Visit:
     def give_back_if_late(self) -> None:
         """Keep no more than has come, if the rest cannot come in time."""
         elapsed = time.monotonic() - self.since
-        if elapsed > _GRACE_S and not self._arrives_within(self.deadline.remaining, elapsed):
+        rest = self._declared - self._received
+        if elapsed > _GRACE_S and self._received / elapsed * self.deadline.remaining < rest:
             self._release(self._held - self._received)
 
     def complete(self) -> None:
-        """The body is there."""
+        """The body is complete.  Raises Overloaded and QueueFull."""
+        admission = self._admission
         self.completed = time.perf_counter()
-        self._admission._uploads.discard(self)
+        admission._uploads.discard(self)
+        self.cost = admission._cost_by_length(self._received)
+        admission._check_time(self.cost, self.deadline, admission._coming)
+        admission._coming.add(self)
 
     def join(self, pixels: int, scale: int = 1) -> None:
         """Be at work on a photo that will have so many pixels, enlarged by ``scale``.
@@ -224,7 +208,7 @@ class Visit:
         """
         admission = self._admission
         self.cost = admission.cost.of(pixels, scale)
-        admission._not_at_work.discard(self)
+        admission._coming.discard(self)
         admission._learn(self.cost, self._received)
         admission._check_time(self.cost, self.deadline)
         self._before = admission.ahead
@@ -241,7 +225,7 @@ class Visit:
         """
         admission = self._admission
         admission._uploads.discard(self)
-        admission._not_at_work.discard(self)
+        admission._coming.discard(self)
         self._release(self._held)
         if self._joined is None:
             return

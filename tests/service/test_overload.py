@@ -59,10 +59,6 @@ def test_overload_is_refused_and_the_rest_served_in_time(tmp_path: Path) -> None
 
 
 @pytest.mark.timeout(300)
-@pytest.mark.xfail(
-    reason="bodies that have only begun count as work for half a second, so that a burst of "
-    "half-open connections has others refused (app/serving/admission.py)"
-)
 def test_half_open_connections_are_closed_and_nobody_waits_for_them(tmp_path: Path) -> None:
     deadline_s = 3.0
     log = tmp_path / "log"

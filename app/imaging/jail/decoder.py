@@ -252,9 +252,7 @@ def _environment() -> dict[str, str]:
     one, and reserves little address space for threads, which would count as memory.
     """
     inherited = {name: text for name, text in os.environ.items() if not name.startswith("GPEN_")}
-    path = os.pathsep.join(str(Path(entry).absolute()) for entry in sys.path)
     return inherited | {
-        "PYTHONPATH": path,
         "OMP_NUM_THREADS": "1",
         "OPENBLAS_NUM_THREADS": "1",
         "MALLOC_ARENA_MAX": "2",

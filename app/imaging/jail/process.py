@@ -1,9 +1,9 @@
 """The other side of the pool: a fork server, and the decoding processes that it forks.
 
 Its arguments are SOCKET READER MEMORY: the number of an inherited socket, the module that reads
-pictures, and the bytes that a process may take.  The fork server loads the
-readers once, and no model, so that a new process is there in milliseconds.  It forks one for each
-socket that it is sent, and ends with the service.
+pictures, and the bytes that a process may take.  The fork server loads the readers once, and no
+model, so that a new process is there in milliseconds.  It forks one for each socket that it is
+sent, and ends with the service.
 """
 
 from __future__ import annotations

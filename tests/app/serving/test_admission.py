@@ -157,35 +157,31 @@ def test_the_cost_goes_by_the_size_of_the_photo(stack: ExitStack) -> None:
         well_packed.join(10 * MEGAPIXEL)
 
 
-def test_a_crowd_that_comes_at_one_moment_is_not_let_in_as_a_whole(
-    monkeypatch: pytest.MonkeyPatch, stack: ExitStack
-) -> None:
-    now = 0.0
-    monkeypatch.setattr("app.serving.admission.time.monotonic", lambda: now)
+def test_a_crowd_that_comes_at_one_moment_is_not_let_in_as_a_whole(stack: ExitStack) -> None:
+    """Its headers come before any body is complete: who is too many is told at the body's end."""
     gate = admission(cost=1, size=10**9)
-    crowd = [stack.enter_context(gate.visit(200_000, Deadline(10.5))) for _ in range(6)]
+    crowd = [stack.enter_context(gate.visit(200_000, Deadline(10.5))) for _ in range(7)]
+    for visit in crowd[:6]:
+        visit.receive(200_000)
+        visit.complete()
     assert gate.backlog_seconds == pytest.approx(6)
     with pytest.raises(Overloaded) as refused:
+        crowd[6].complete()
+    assert 1 <= refused.value.retry_after <= 6  # as long as the others take
+    with pytest.raises(Overloaded):
         check(gate, Deadline(10), declared=200_000)
-    assert 1 <= refused.value.retry_after <= 6  # as long as the crowd takes
-    now = 1.0  # two are complete, two are nearly so, and two have sent nothing
-    for visit in crowd[:2]:
-        visit.complete()
-    for visit in crowd[2:4]:
-        visit.receive(150_000)
-    assert gate.backlog_seconds == pytest.approx(4)
-    check(gate, Deadline(10), declared=200_000)
+    crowd[0].join(MEGAPIXEL)
+    crowd[1].finish(served=False)
+    assert gate.backlog_seconds == pytest.approx(5)
+    check(gate, Deadline(10.5), declared=200_000)
 
 
-def test_bodies_without_end_keep_nobody_out(
-    monkeypatch: pytest.MonkeyPatch, stack: ExitStack
-) -> None:
-    now = 0.0
-    monkeypatch.setattr("app.serving.admission.time.monotonic", lambda: now)
+def test_bodies_that_are_not_complete_keep_nobody_out(stack: ExitStack) -> None:
     gate = admission(cost=1, size=10**9)
-    for _ in range(6):
-        stack.enter_context(gate.visit(0, Deadline(10.5))).receive(1000)
-    now = 1.0
+    for declared in (0, 200_000):
+        for _ in range(6):
+            stack.enter_context(gate.visit(declared, Deadline(10.5))).receive(1000)
+    assert gate.backlog_seconds == 0
     check(gate, Deadline(10))
 
 
