@@ -38,8 +38,8 @@ from tqdm import tqdm
 from model.checkpoints.generator import load_generator
 from model.checkpoints.named import weights_file
 from model.checkpoints.table import BUNDLED_DIR, DETECTOR_MOBILENET
-from model.data.dataset import evaluation_pair, find_faces, split_holdout, to_tensors
-from model.data.pictures import read_face
+from model.data.dataset import evaluation_pair, to_tensors
+from model.data.pictures import find_faces, read_face, split_holdout
 from model.evaluation.grid import make_grid, save_picture
 from model.evaluation.landmarks import face_found, landmark_error
 from model.evaluation.metrics import Distance, Measure, look_at_each, score_each

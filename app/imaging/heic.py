@@ -47,26 +47,26 @@ class OpenHeic:
         10 and 12 bits a channel become 16.  It is turned as the file says, and not by EXIF as well
         (ISO/IEC 23008-12, annex A.2).
         """
-        told = self._file.info
+        info = self._file.info
         levels = np.array(self._file)  # a copy: the memory is libheif's
         if levels.shape[:2] != (self.height, self.width):
             raise BrokenPicture("The picture's sizes contradict each other.")
         levels = levels.reshape(self.height, self.width, -1)
-        if (bits := told["bit_depth"]) > 8:
+        if (bits := info["bit_depth"]) > 8:
             _stretch(levels, bits)
-        grey = "chroma" not in told  # libheif gives colours to grey with alpha
+        grey = "chroma" not in info  # libheif gives colours to grey with alpha
         colours = levels[..., :3] if levels.shape[2] >= 3 else np.repeat(levels[..., :1], 3, axis=2)
         alpha = levels[..., -1].copy() if self._file.has_alpha else None
         if alpha is not None and self._file.premultiplied_alpha:
             colours = _unmultiplied(colours, alpha)
-        metadata = read_metadata(_with_info({"exif": told["exif"] or b"", "xmp": told.get("xmp")}))
+        metadata = read_metadata(_with_info({"exif": info["exif"] or b"", "xmp": info.get("xmp")}))
         return Photo(
             np.ascontiguousarray(colours),
             alpha,
             grey,
             file_format="heic",
             exif=metadata.exif,
-            icc_profile=_profile(told, grey=grey),
+            icc_profile=_profile(info, grey=grey),
             xmp=metadata.xmp,
         )
 
@@ -90,14 +90,14 @@ def _unmultiplied(colours: NDArray[Any], alpha: NDArray[Any]) -> NDArray[Any]:
     return result
 
 
-def _profile(told: dict[str, Any], *, grey: bool) -> bytes | None:
+def _profile(info: dict[str, Any], *, grey: bool) -> bytes | None:
     """The file's own, or one made of its code points."""
-    profile = told.get("icc_profile")
+    profile = info.get("icc_profile")
     if profile and len(profile) <= MOST_PROFILE:
         return bytes(profile)
     if profile:
         log.info("colour profile of %d bytes dropped", len(profile))
-    points = told.get("nclx_profile")
+    points = info.get("nclx_profile")
     if grey or points is None:
         return None
     return profile_of(points["color_primaries"], points["transfer_characteristics"])

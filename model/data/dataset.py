@@ -25,33 +25,14 @@ from model.data.holdout import Split, split_faces
 from model.data.pictures import (
     FaceFiles,
     PictureFiles,
-    find_faces,
     find_pairs,
     find_weighted,
     holds_pairs,
-    read_face,
     read_faces,
     read_groups,
-    split_holdout,
 )
 from model.data.sampling import SampleKey
 from model.data.survey import Group, usable_groups
-
-__all__ = [
-    "DegradedFaces",
-    "Faces",
-    "PairedFaces",
-    "TrainingData",
-    "evaluation_pair",
-    "evaluation_pairs",
-    "find_faces",
-    "open_training_data",
-    "read_face",
-    "read_faces",
-    "split_holdout",
-    "to_halves",
-    "to_tensors",
-]
 
 log = logging.getLogger(__name__)
 

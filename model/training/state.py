@@ -63,7 +63,7 @@ class TrainingCheckpoint:
     standing: dict[str, Any]
     rng: list[dict[str, Tensor]]
     """States of PyTorch's global generators, by device, for every process.  Draws of training do
-    not come from them (``model.objectives``); what is added to it may well."""
+    not come from them (``model.training.draws``); what is added to it may well."""
     config: dict[str, Any]
     faces: str = ""
     """Fingerprint of the faces trained on and held out (``model.data.holdout``); versions before

@@ -14,7 +14,8 @@ from torch import nn
 from torchmetrics.image.fid import FrechetInceptionDistance
 
 from model.checkpoints.generator import WeightsMetadata, save_generator
-from model.data.dataset import evaluation_pairs, find_faces, read_faces, to_halves
+from model.data.dataset import evaluation_pairs, to_halves
+from model.data.pictures import find_faces, read_faces
 from model.evaluate import (
     Measures,
     Pair,
