@@ -6,6 +6,8 @@ parsed the crop.
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 import cv2
 import numpy as np
 from numpy.typing import NDArray
@@ -41,13 +43,23 @@ def oval(template: NDArray[np.floating], size: int) -> FloatMap:
     The cover, 0 to 1, is how much of the photo is replaced: 1 over the face.  The claim, at least
     0, is the face's weight where several masks overlap.  Both are 0 at the border of the crop and
     outside the oval.  ``template``: (5, 2) landmarks in a crop of ``size`` pixels a side.
+
+    The result is read-only: it is computed once for each template and size, and shared.
     """
+    return _oval(tuple(map(tuple, template.tolist())), size)
+
+
+@lru_cache(maxsize=8)
+def _oval(landmarks: tuple[tuple[float, ...], ...], size: int) -> FloatMap:
+    template = np.array(landmarks)
     position, distance = _positions(size), _distance(template, size)
     inside = np.minimum(position + 0.5, size - 0.5 - position) / (_EDGE * size)
     edge = np.minimum.outer(inside, inside)
     cover = _smooth((1 - distance) / _FEATHER) * _smooth(edge)
     claim = cover * (np.exp(-((distance / _DOMINANCE) ** 2) / 2) + 1e-4)
-    return np.stack([cover, claim], axis=2).astype(np.float32)
+    mask = np.stack([cover, claim], axis=2).astype(np.float32)
+    mask.flags.writeable = False
+    return mask
 
 
 def parsed(classes: NDArray[np.uint8], template: NDArray[np.floating], size: int) -> FloatMap:

@@ -183,3 +183,11 @@ def test_the_claim_is_strongest_in_the_middle_and_never_lost() -> None:
     assert (np.diff(claim[middle, 128:]) <= 1e-6).all()
     assert (np.diff(claim[middle, :129]) >= -1e-6).all()
     assert (claim >= 0.99e-2 * cover).all()
+
+
+def test_the_oval_is_computed_once() -> None:
+    mask = oval(TEMPLATE, SIDE)
+    assert oval(TEMPLATE.copy(), SIDE) is mask
+    assert oval(TEMPLATE, 2 * SIDE) is not mask
+    with pytest.raises(ValueError, match="read-only"):
+        mask[0] = 1
