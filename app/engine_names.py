@@ -4,5 +4,5 @@ from __future__ import annotations
 
 from typing import Literal
 
-EngineName = Literal["torch", "openvino"]
+EngineName = Literal["torch", "openvino", "onnxruntime"]
 Precision = Literal["fp32", "bf16", "fp16"]

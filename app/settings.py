@@ -81,7 +81,9 @@ class Settings(BaseSettings):
     device: str = Field(
         "auto", pattern=r"^(auto|cpu|cuda(:\d+)?)$", description="auto, cpu, cuda, cuda:N"
     )
-    engine: Literal["auto"] | EngineName = Field("auto", description="auto, torch, openvino")
+    engine: Literal["auto"] | EngineName = Field(
+        "auto", description="auto, torch, openvino, onnxruntime"
+    )
     precision: Literal["auto"] | Precision = Field("auto", description="auto, fp32, bf16, fp16")
 
     host: str = Field("0.0.0.0", description="address to listen on")

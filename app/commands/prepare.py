@@ -33,6 +33,7 @@ def run(options: argparse.Namespace) -> int:
     from app.engines.cache import EngineCache  # noqa: PLC0415
     from app.engines.candidates import candidates, choose  # noqa: PLC0415
     from app.serving.load import choose_devices  # noqa: PLC0415
+    from model.checkpoints.generator import is_onnx  # noqa: PLC0415
     from model.checkpoints.lookup import resolve  # noqa: PLC0415
 
     settings = settings_from(options)
@@ -44,7 +45,7 @@ def run(options: argparse.Namespace) -> int:
             for device in choose_devices(settings.device)
         ]
         for cache in {cache.measured: cache for cache in caches}.values():
-            possible = candidates(cache.device)
+            possible = candidates(cache.device, onnx=is_onnx(resolved.path))
             measurements = prepare(resolved.path, cache, possible, again=options.again)
             chosen = choose(possible, measurements)
             for measurement in measurements:

@@ -13,11 +13,11 @@ import cv2
 import torch
 
 from app.engines.cache import EngineCache
-from app.engines.candidates import REFERENCE, Candidate, Measurement
+from app.engines.candidates import Candidate, Measurement, reference
 from app.engines.engine import Engine
 from app.engines.samples import sample_crops
 from app.engines.torch_engine import TorchEngine
-from model.checkpoints.generator import load_generator
+from model.checkpoints.generator import is_onnx, load_generator
 from model.networks import FullGenerator
 
 log = logging.getLogger(__name__)
@@ -34,6 +34,10 @@ def build(
 
     Raises WeightsError, or RuntimeError if the cached conversion is missing or unreadable.
     """
+    if candidate.engine == "onnxruntime":
+        from app.engines.onnxruntime_engine import OnnxRuntimeEngine  # noqa: PLC0415  (an extra)
+
+        return OnnxRuntimeEngine(weights, cache.device)
     if candidate.engine == "openvino":
         from app.engines.openvino_engine import OpenVinoEngine  # noqa: PLC0415  (may be missing)
 
@@ -62,19 +66,20 @@ def prepare(
 
 
 def _measure(weights: Path, cache: EngineCache, wanted: Sequence[Candidate]) -> list[Measurement]:
-    generator, _ = load_generator(weights)
+    generator = None if is_onnx(weights) else load_generator(weights)[0]
     if any(candidate.engine == "openvino" for candidate in wanted):
-        _convert(generator, cache)
-    engines: dict[Candidate, Engine] = {REFERENCE: build(REFERENCE, weights, cache, generator)}
-    crops = sample_crops(generator.size)
-    reference = engines[REFERENCE](crops)
-    fidelity = {REFERENCE: _MAX_DB}
+        _convert(weights, generator, cache)
+    first = reference(cache.device, onnx=generator is None)
+    engines: dict[Candidate, Engine] = {first: build(first, weights, cache, generator)}
+    crops = sample_crops(engines[first].size)
+    expected = engines[first](crops)
+    fidelity = {first: _MAX_DB}
     for candidate in wanted:
         if candidate in engines:
             continue
         try:
             engine = build(candidate, weights, cache, generator)
-            fidelity[candidate] = min(_MAX_DB, cv2.PSNR(engine(crops), reference))
+            fidelity[candidate] = min(_MAX_DB, cv2.PSNR(engine(crops), expected))
         except (RuntimeError, FloatingPointError) as error:
             log.warning("%s with %s fails: %s", candidate.engine, candidate.precision, error)
             continue
@@ -98,17 +103,31 @@ def _measure(weights: Path, cache: EngineCache, wanted: Sequence[Candidate]) -> 
     ]
 
 
-def _convert(generator: FullGenerator, cache: EngineCache) -> None:
-    from app.engines.openvino_engine import convert  # noqa: PLC0415
+def prepare_reference(weights: Path, cache: EngineCache) -> None:
+    """Convert an ONNX file, which takes seconds, so that its reference can be built.
+
+    Raises WeightsError, EngineError, OSError.
+    """
+    if cache.device.type == "cpu":
+        with cache.locked():
+            _convert(weights, None, cache)
+
+
+def _convert(weights: Path, generator: FullGenerator | None, cache: EngineCache) -> None:
+    """Convert a generator into the cache; without ``generator``, the weights are an ONNX file."""
+    from app.engines.openvino_engine import convert, convert_onnx  # noqa: PLC0415
 
     if cache.is_converted:
         return
     with tempfile.TemporaryDirectory(dir=cache.folder) as folder:
         graph = Path(folder) / cache.converted.name
-        weights = graph.with_suffix(".bin")
-        convert(generator, graph)
-        for file in (graph, weights):
+        constants = graph.with_suffix(".bin")
+        if generator is None:
+            convert_onnx(weights, graph)
+        else:
+            convert(generator, graph)
+        for file in (graph, constants):
             file.chmod(0o644)  # readable by all and writable by the owner, whatever the umask
         # the graph last, so that a graph in the cache always has its weights
-        weights.replace(cache.converted.with_suffix(".bin"))
+        constants.replace(cache.converted.with_suffix(".bin"))
         graph.replace(cache.converted)

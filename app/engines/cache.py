@@ -39,7 +39,7 @@ _UNUSED_S = 90 * 24 * 3600  # a generator's folder that nobody has read for so l
 _SOURCES = sorted(
     [
         *Path(model.networks.__path__[0]).glob("*.py"),
-        *map(Path(__file__).with_name, ("levels.py", "openvino_engine.py")),
+        *map(Path(__file__).with_name, ("levels.py", "onnx_file.py", "openvino_engine.py")),
     ]
 )
 

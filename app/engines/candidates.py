@@ -27,6 +27,7 @@ class Candidate:
 
 
 REFERENCE = Candidate("torch", "fp32")
+"""What other engines are compared with, and what serves before they are prepared."""
 
 
 class Measurement(BaseModel):
@@ -46,9 +47,14 @@ def candidates(
     device: torch.device,
     engine: EngineName | Literal["auto"] = "auto",
     precision: Precision | Literal["auto"] = "auto",
+    *,
+    onnx: bool = False,
 ) -> list[Candidate]:
-    """What the device can run and the settings allow.  Raises EngineError if that is nothing."""
-    possible = _on_cuda() if device.type == "cuda" else _on_cpu()
+    """What the device can run and the settings allow; ``onnx``: for a generator that is an ONNX
+    file.  Raises EngineError if that is nothing.
+    """
+    of_device = _on_cuda if device.type == "cuda" else _on_cpu
+    possible = _of_onnx(device) if onnx else of_device()
     allowed = [
         candidate
         for candidate in possible
@@ -60,6 +66,25 @@ def candidates(
             f"engine {engine} with precision {precision} is not available here, only {available}"
         )
     return allowed
+
+
+def reference(device: torch.device, *, onnx: bool) -> Candidate:
+    """The most faithful candidate for a device, which needs no measurements."""
+    if not onnx:
+        return REFERENCE
+    return Candidate("onnxruntime" if device.type == "cuda" else "openvino", "fp32")
+
+
+def _of_onnx(device: torch.device) -> list[Candidate]:
+    """OpenVINO on a CPU, and ONNX Runtime on a GPU, where it must have been built for CUDA."""
+    if device.type == "cpu":
+        return [candidate for candidate in _on_cpu() if candidate.engine == "openvino"]
+    if find_spec("onnxruntime") is not None:
+        import onnxruntime  # type: ignore[import-untyped]  # noqa: PLC0415
+
+        if "CUDAExecutionProvider" in onnxruntime.get_available_providers():
+            return [reference(device, onnx=True)]
+    raise EngineError("an ONNX file on a GPU needs ONNX Runtime: pip install onnxruntime-gpu")
 
 
 def _on_cuda() -> list[Candidate]:

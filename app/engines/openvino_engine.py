@@ -5,16 +5,16 @@ from __future__ import annotations
 import warnings
 from collections.abc import Sequence
 from contextlib import ExitStack
-from functools import cache
 from pathlib import Path
 
 import numpy as np
 import torch
 
 from app.engine_names import EngineName, Precision
-from app.engines import no_telemetry  # noqa: F401  (before openvino)
 from app.engines.engine import Crops
 from app.engines.levels import LevelsToLevels
+from app.engines.onnx_file import levels_to_levels, read_onnx
+from app.engines.openvino_core import core
 from model.networks import FullGenerator
 
 import openvino  # isort: skip
@@ -22,18 +22,6 @@ import openvino  # isort: skip
 _HINTS: dict[Precision, str] = {"fp32": "f32", "bf16": "bf16", "fp16": "f16"}
 _MAX_PARALLEL = 4
 _CAPABILITIES: dict[str, Precision] = {"FP32": "fp32", "BF16": "bf16", "FP16": "fp16"}
-
-
-@cache
-def _core() -> openvino.Core:
-    """The process's only OpenVINO Core, which is never freed.
-
-    Each Core loads a CPU plugin, which gives the calling thread an alternate signal stack.  When
-    the Core is freed, the plugin frees that stack and restores the previous one.  If two Cores are
-    freed in the order of their creation, or one is freed in another thread, a thread is left with a
-    freed stack, and the next signal kills the process.
-    """
-    return openvino.Core()
 
 
 def convert(generator: FullGenerator, path: Path) -> None:
@@ -51,9 +39,14 @@ def convert(generator: FullGenerator, path: Path) -> None:
     openvino.save_model(model, path, compress_to_fp16=False)
 
 
+def convert_onnx(weights: Path, path: Path) -> None:
+    """Write a face restorer that is an ONNX file as :func:`convert` does.  Raises WeightsError."""
+    openvino.save_model(levels_to_levels(read_onnx(weights)), path, compress_to_fp16=False)
+
+
 def precisions() -> list[Precision]:
     """The precisions that this processor has instructions for."""
-    capabilities = _core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+    capabilities = core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
     return [precision for name, precision in _CAPABILITIES.items() if name in capabilities]
 
 
@@ -112,7 +105,7 @@ def faces_in_parallel(threads: int) -> int:
 def _compile(
     model: Path, precision: Precision, threads: int, streams: int
 ) -> openvino.CompiledModel:
-    return _core().compile_model(
+    return core().compile_model(
         model,
         "CPU",
         {

@@ -12,9 +12,9 @@ import numpy as np
 import torch
 from torch import nn
 
-from app.engines.build import build
+from app.engines.build import build, prepare_reference
 from app.engines.cache import EngineCache
-from app.engines.candidates import REFERENCE, Candidate, candidates, choose
+from app.engines.candidates import Candidate, candidates, choose, reference
 from app.engines.engine import Crops, Engine, EngineError
 from app.faces.detect import detect
 from app.faces.eqface import EqFace, load_eqface
@@ -24,6 +24,7 @@ from app.faces.restore import Restorer
 from app.faces.upscale import Upscaler, make_upscaler
 from app.settings import Settings
 from app.threads import WatchedPool
+from model.checkpoints.generator import is_onnx
 from model.checkpoints.lookup import Resolved, find_safe, resolve
 from model.checkpoints.table import (
     CHECKPOINTS,
@@ -92,6 +93,10 @@ def load(settings: Settings) -> Loaded:
     """
     devices = choose_devices(settings.device)
     resolved = resolve(settings.model, settings.weights_dir, settings.cache_dir)
+    if is_onnx(resolved.path):
+        from app.engines.onnx_file import described  # noqa: PLC0415  (OpenVINO may be missing)
+
+        resolved = described(resolved)
     log.info("model %s from %s (licence: %s)", resolved.name, resolved.path, resolved.licence)
     engines, prepared = zip(
         *(_load_engine(resolved, device, settings) for device in devices), strict=True
@@ -157,10 +162,14 @@ def _load_engine(
 
     Raises ValueError (WeightsError, EngineError).
     """
-    wanted = candidates(device, settings.engine, settings.precision)
+    onnx = is_onnx(resolved.path)
+    wanted = candidates(device, settings.engine, settings.precision, onnx=onnx)
     cache = EngineCache.of(resolved.path, settings.cache_dir, device)
-    if wanted == [REFERENCE]:
-        return build(REFERENCE, resolved.path, cache), True
+    first = reference(device, onnx=onnx)
+    if onnx:
+        prepare_reference(resolved.path, cache)
+    if wanted == [first]:
+        return build(first, resolved.path, cache), True
     measurements = cache.measurements()
     chosen = choose(wanted, measurements)
     if chosen is None and measurements:
@@ -174,7 +183,7 @@ def _load_engine(
         except RuntimeError as error:
             log.warning("%s cannot be read, and is made again: %s", cache.converted, error)
             cache.discard()
-    return build(REFERENCE, resolved.path, cache), False
+    return build(first, resolved.path, cache), False
 
 
 def _seconds(restorer: Restorer) -> float:

@@ -30,6 +30,11 @@ class WeightsMetadata(BaseModel):
     training: str
 
 
+def is_onnx(path: Path) -> bool:
+    """Whether a file of weights is an ONNX file, by its name."""
+    return path.suffix == ".onnx"
+
+
 def load_generator(path: Path) -> tuple[FullGenerator, WeightsMetadata | None]:
     """Load a generator in float32 on the CPU, in evaluation mode, without gradients.
 

@@ -16,7 +16,7 @@ from model.checkpoints.download import (
     modelscope_dir,
     web_file,
 )
-from model.checkpoints.generator import read_metadata
+from model.checkpoints.generator import is_onnx, read_metadata
 from model.checkpoints.ownership import others_can_write
 from model.checkpoints.table import (
     AUTO_ORDER,
@@ -34,6 +34,8 @@ log = logging.getLogger(__name__)
 AUTO = "auto"
 UNKNOWN_LICENCE = "unknown"
 DEFAULT_TEMPLATE = "gpen"
+ONNX_TEMPLATE = "ffhq"
+"""Of face restorers that other projects distribute as ONNX files."""
 
 
 @dataclass(frozen=True)
@@ -114,7 +116,8 @@ def resolve(
 
     ``auto``: the first of AUTO_ORDER that is on this machine and that other users cannot write,
     never waiting for the network.  The name of a checkpoint: that one, downloaded if need be.
-    Anything else: a file; template and licence are those it states if it is one of ours.  Raises
+    Anything else: a file; template and licence are those it states if it is one of ours (what an
+    ONNX file states, ``app.engines.onnx_file`` reads).  Raises
     CheckpointError (DownloadError), or WeightsError for a file that cannot be read.
     """
     if model == AUTO:
@@ -145,6 +148,8 @@ def _resolve_file(path: Path) -> Resolved:
     if not path.is_file():
         names = ", ".join(checkpoint.name for checkpoint in CHECKPOINTS)
         raise CheckpointError(f"{path} is neither {AUTO}, nor a model ({names}), nor a file")
+    if is_onnx(path):
+        return Resolved(path.stem, path, UNKNOWN_LICENCE, ONNX_TEMPLATE)
     metadata = read_metadata(path)
     if metadata is None:
         return Resolved(path.stem, path, UNKNOWN_LICENCE, DEFAULT_TEMPLATE)

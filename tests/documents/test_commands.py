@@ -180,7 +180,8 @@ def stand_ins(command: str, place: Path) -> None:
 
 
 def serve_toy(weights: Path, log: Path, photo: bytes) -> None:
-    with serving(log, GPEN_MODEL=str(weights)) as toy:
+    engine = "openvino" if weights.suffix == ".onnx" else "torch"
+    with serving(log, GPEN_MODEL=str(weights), GPEN_ENGINE=engine) as toy:
         assert httpx2.get(f"{toy.url}/health").json()["model"] == weights.stem
         answer = httpx2.post(f"{toy.url}/enhance", files={"file": photo}, timeout=60)
     assert answer.status_code == 200
