@@ -173,7 +173,7 @@ def test_it_is_quick_where_it_may_be(
 ) -> None:
     monkeypatch.setattr(loading, "load_parser", lambda *arguments: arguments[-1])
     monkeypatch.setattr(loading, "make_parser", lambda dtype, _: dtype)
-    monkeypatch.setattr(loading, "_has_quick_bfloat16", lambda _: there)
+    monkeypatch.setattr(loading, "_has_fast_bfloat16", lambda _: there)
     settings = folder(*NAMES).model_copy(update={"precision": precision})
     quick = there and precision in ("auto", "bf16")
     found: Any = find_parser(settings, CPU, commercial=False)

@@ -79,12 +79,12 @@ def test_what_cannot_be_read_is_made_again(settings, weights, cache, caplog):
     loaded = load(settings("openvino"))
     assert loaded.restorer.engine.name == "torch"
     assert not loaded.prepared
-    assert "cannot be read, and is made again" in caplog.text
+    assert "cannot be read and will be converted again" in caplog.text
     prepare(weights, cache, candidates(CPU))
     assert load(settings("openvino")).restorer.engine.name == "openvino"
 
 
-def test_what_failed_here_is_told_of(settings, cache):
+def test_an_engine_that_failed_here_is_an_error(settings, cache):
     cache.keep([Measurement(engine="torch", precision="fp32", milliseconds=1, psnr=99)])
     with pytest.raises(EngineError, match="engine openvino with precision auto failed"):
         load(settings("openvino"))
@@ -93,7 +93,7 @@ def test_what_failed_here_is_told_of(settings, cache):
 @pytest.mark.parametrize("there", [True, False])
 @pytest.mark.parametrize("precision", ["auto", "bf16", "fp32", "fp16"])
 def test_the_detector_is_quick_where_it_may_be(settings, monkeypatch, precision, there):
-    monkeypatch.setattr("app.serving.load._has_quick_bfloat16", lambda _: there)
+    monkeypatch.setattr("app.serving.load._has_fast_bfloat16", lambda _: there)
     detector = find_detector(settings(precision=precision), CPU, commercial=True)
     assert isinstance(detector, InBfloat16) == (there and precision in ("auto", "bf16"))
 
