@@ -25,7 +25,7 @@ class FaceModel(BaseModel):
     box: tuple[float, float, float, float] = Field(description="x0, y0, x1, y1")
     score: float = Field(description="of the detector, at most 1")
     landmarks: list[tuple[float, float]] = Field(
-        description="left eye, right eye, nose, left and right mouth corner, as seen in the picture"
+        description="left eye, right eye, nose, left and right mouth corner, as seen in the image"
     )
     restored: bool
     reason: Reason | None = Field(
