@@ -143,15 +143,9 @@ class Metrics:
         gpus = [device for device in map(torch.device, devices) if device.type == "cuda"]
         if not gpus:
             return
-        reserved, free = (
-            Gauge(
-                f"gpen_device_memory_{name}_bytes",
-                f"Memory of the device, {text}",
-                ["device"],
-                registry=self.registry,
-            )
-            for name, text in (("reserved", "reserved by the service"), ("free", "free"))
-        )
+        gauge = partial(Gauge, labelnames=["device"], registry=self.registry)
+        reserved = gauge("gpen_device_memory_reserved_bytes", "Memory reserved by the service")
+        free = gauge("gpen_device_memory_free_bytes", "Free memory of the device")
         for gpu in gpus:
             reserved.labels(str(gpu)).set_function(partial(torch.cuda.memory_reserved, gpu))
             free.labels(str(gpu)).set_function(partial(_free_bytes, gpu))
