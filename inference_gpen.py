@@ -9,15 +9,12 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-import skimage
-
 from app.cli import main
-
-SAMPLE = Path(skimage.__file__).parent / "data" / "astronaut.png"  # NASA, public domain
+from app.engines.samples import PHOTO
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("-i", "--input", type=Path, default=SAMPLE)
+    parser.add_argument("-i", "--input", type=Path, default=PHOTO)
     parser.add_argument("-o", "--output", type=Path)
     options = parser.parse_args()
     output = options.output or Path(f"output_{options.input.name}")

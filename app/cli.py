@@ -1,4 +1,4 @@
-"""``gpen serve``, ``gpen enhance``, ``gpen weights``."""
+"""The command ``gpen`` and its subcommands."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ def main(arguments: list[str] | None = None) -> None:
     for command in (serve, enhance, crop, weights, prepare):
         command.add_parser(subparsers)
     options = parser.parse_args(arguments)
-    # before PyTorch is imported, which looks at it then, and sees no quota of a container
+    # before PyTorch is imported, which reads it then; it does not know a container's quota
     os.environ.setdefault("OMP_NUM_THREADS", str(core_count()))
     if isinstance(sys.stdout, io.TextIOWrapper):
-        sys.stdout.reconfigure(errors="backslashreplace")  # names of files need not be text
+        sys.stdout.reconfigure(errors="backslashreplace")  # file names need not be valid text
     try:
         sys.exit(options.run(options))
     except KeyboardInterrupt:

@@ -1,4 +1,4 @@
-"""Until when somebody waits for a piece of work."""
+"""The time until which a request must be finished."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from app.errors import DeadlineExceeded
 
 
 class Deadline:
-    """When a request must be done: ``seconds`` from now, or at once when its client has gone.
+    """``seconds`` from now, or the moment at which the client disconnects.
 
-    Threads that work for the request ask it before each expensive step; see :meth:`check`.
+    Threads that work for the request call :meth:`check` before each expensive step.
     """
 
     def __init__(self, seconds: float) -> None:
@@ -20,7 +20,7 @@ class Deadline:
 
     @property
     def remaining(self) -> float:
-        """Seconds; not less than 0."""
+        """Seconds, at least 0."""
         return max(0.0, self._at - time.monotonic())
 
     @property
@@ -28,11 +28,11 @@ class Deadline:
         return time.monotonic() >= self._at
 
     def end(self) -> None:
-        """Nobody waits any more."""
+        """Let the deadline pass now, because nobody waits any more."""
         self._at = -math.inf
 
     def check(self) -> None:
-        """Raises DeadlineExceeded when it has passed."""
+        """Raise DeadlineExceeded if it has passed."""
         if self.passed:
             raise self.error()
 
@@ -41,4 +41,4 @@ class Deadline:
 
 
 NEVER = Deadline(math.inf)
-"""For work without a deadline: the command line, warming up."""
+"""For work without a deadline, such as that of the command line."""

@@ -1,4 +1,4 @@
-"""What engines and precisions are called, in settings, measurements and answers."""
+"""Names of engines and precisions, in settings, measurements and answers."""
 
 from __future__ import annotations
 

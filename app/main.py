@@ -15,6 +15,7 @@ from starlette.formparsers import MultiPartParser
 from app.http import docs_page, openapi, problems
 from app.http.body import BodyLimit
 from app.http.cors import Cors
+from app.http.delivery import Answers
 from app.http.drain import CloseWhileDraining, sigterm_drains
 from app.http.edge import Edge
 from app.http.keys import ApiKeys
@@ -25,6 +26,7 @@ from app.http.paths import ENHANCE, OPENAPI, is_routine
 from app.http.routes import EXPOSED_HEADERS, gated, router
 from app.http.security_headers import SecurityHeaders
 from app.log import configure_logging
+from app.serving.budget import answer_bytes_by_memory
 from app.serving.metrics import Metrics
 from app.serving.service import Service
 from app.settings import Settings, read_settings
@@ -35,32 +37,34 @@ _EXIT_AFTER_S = 1.0
 
 
 def exit_soon() -> None:
-    """End the process shortly, whatever hangs, so that its supervisor starts another.
+    """End the process in a second, even if threads hang, so that its supervisor restarts it.
 
-    Not at once: a health check may still ask why.
+    The delay lets a health check still see why.
     """
     timer = threading.Timer(_EXIT_AFTER_S, os._exit, args=(1,))
     timer.daemon = True
     timer.start()
 
 
-def _say_who_gets_in(settings: Settings) -> None:
+def _log_who_has_access(settings: Settings) -> None:
     if settings.keys:
-        log.info("API keys are asked for; %d are known", len(settings.keys))
+        log.info("an API key is required; %d are known", len(settings.keys))
     else:
-        log.warning("API keys are not asked for: whoever reaches this address is served")
+        log.warning("no API key is required: anybody who can reach this address is served")
 
 
 def create_app(settings: Settings, on_failure: Callable[[], None] = exit_soon) -> FastAPI:
-    """The application.  Nothing is loaded before it starts up."""
+    """Create the application.  Models are loaded only when it starts up."""
     metrics = Metrics()
     metrics.begin_at_zero(ENHANCE)
+    answers = Answers(answer_bytes_by_memory())
+    metrics.watch_answers(lambda: answers.bytes, answers.limit)
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         service = Service(settings, metrics, on_failure)
         app.state.service = service
-        _say_who_gets_in(settings)
+        _log_who_has_access(settings)
         service.start()
         with sigterm_drains(settings.drain_s, service.drain):
             yield
@@ -74,27 +78,27 @@ def create_app(settings: Settings, on_failure: Callable[[], None] = exit_soon) -
         version=version("gpen-portrait"),
         lifespan=lifespan,
         openapi_url=OPENAPI,
-        docs_url=None,  # ours
+        docs_url=None,  # replaced by app.http.docs_page
         redoc_url=None,
         redirect_slashes=False,
-        # where OTEL_EXPORTER_OTLP_ENDPOINT says, if it says so; needs the extra [otel]
+        # to OTEL_EXPORTER_OTLP_ENDPOINT, if that is set; needs the extra [otel]
         telemetry={"auto_configure": True, "exclude": is_routine},
     )
-    app.state.metrics = metrics
+    app.state.metrics, app.state.answers = metrics, answers
     app.include_router(gated)
     app.include_router(router)
     app.include_router(page_router(settings))
     docs_page.install(app)
     openapi.install(app, needs_key=bool(settings.keys))
     problems.install(app)
-    MultiPartParser.spool_max_size = 0  # in memory, whatever the size: the gate bounds it
+    MultiPartParser.spool_max_size = 0  # never on disk: the gate limits the size
     app.add_middleware(BodyLimit, limit=settings.max_body_bytes)
     if settings.keys:
         app.add_middleware(ApiKeys, keys=settings.keys)
     app.add_middleware(problems.BugsAsProblems)
     if settings.allowed_origins:
         app.add_middleware(
-            Cors,  # before the keys: a preflight carries none
+            Cors,  # before the keys, because a preflight has none
             allow_origins=settings.allowed_origins,
             allow_methods=["GET", "POST"],
             allow_headers=["Authorization", "X-API-Key", "X-Request-ID", "X-Request-Timeout"],
@@ -110,7 +114,7 @@ def create_app(settings: Settings, on_failure: Callable[[], None] = exit_soon) -
 
 
 def __getattr__(name: str) -> FastAPI:
-    """``app``, made from the environment when a server asks for it: importing does nothing."""
+    """Create ``app`` from the environment on first access, so that importing has no effect."""
     if name != "app":
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     settings = read_settings()

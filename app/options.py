@@ -1,4 +1,4 @@
-"""What a caller may ask for."""
+"""The options of a request."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ OutputFormat = Literal["same", "png", "jpeg", "webp", "avif"]
 
 
 def _number(value: object) -> object:
-    """Forms and command lines carry text, which pydantic does not take for a literal number."""
+    """Forms and command lines contain text, which pydantic does not convert to literal numbers."""
     return int(value) if isinstance(value, str) and value in ("1", "2", "4") else value
 
 

@@ -1,17 +1,17 @@
-"""How long things take: measured at the start, and learned as they are done."""
+"""A moving average of how long a kind of work takes."""
 
 from __future__ import annotations
 
-_WEIGHT = 0.1  # of the newest: the last twenty or so count
+_WEIGHT = 0.1  # of the newest value, so that about the last twenty count
 
 
 class Pace:
-    """Seconds a piece of work takes: a moving average, in which a first guess counts as one."""
+    """The average seconds of a piece of work; a first estimate counts as one value."""
 
     def __init__(self, seconds: float) -> None:
         self.seconds = seconds
         self.seen = 1
-        """Pieces of work, the first guess included."""
+        """How many values, including the first estimate."""
 
     def note(self, seconds: float) -> None:
         self.seen += 1

@@ -1,4 +1,4 @@
-"""What a service says of itself on ``/health``."""
+"""The states of the service that ``/health`` reports."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""Folders of any number of photos, on one machine or on many."""
+"""Restoring folders of any number of photos, on one machine or on many."""

@@ -1,25 +1,23 @@
-"""Photos on the machines of a Ray cluster, through Ray Data.
+"""Restoring photos on the machines of a Ray cluster, with Ray Data.
 
-One task lists the photos, a group of them at a time and only as far ahead as workers take them up;
-workers (actors, which load the models once) read and write the files themselves.  What passes
-through Ray is names, there and back.
+One task lists the photos in groups, only as fast as workers take them.  Workers (actors, which load
+the models once) read and write the files themselves, so only names pass through Ray.
 """
 
 from __future__ import annotations
 
-import json
 import logging
 import os
+import pickle
 import socket
 import warnings
 from collections.abc import Iterable, Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from itertools import islice
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from app.bulk.outcome import Outcome, Problem
-from app.bulk.plan import Job, Task
+from app.bulk.outcome import Outcome
+from app.bulk.plan import Task
 from app.options import EnhanceOptions
 from app.settings import Settings
 
@@ -27,20 +25,20 @@ if TYPE_CHECKING:
     import ray.data
 
 MOST_PHOTOS = 32
-"""In a group: what a worker takes at once, and does again if it dies meanwhile."""
-_GROUPS_AT_ONCE = 2  # so that a worker does not stand idle while its last photos get done
-_TRIES_AGAIN = 3  # of a group whose worker died; a photo may be what kills it
+"""Maximum size of a group, which a worker takes as a whole, and repeats if it dies meanwhile."""
+_GROUPS_AT_ONCE = 2  # so that a worker is not idle while it finishes the last photos of a group
+_RETRIES = 3  # of a group whose worker died, possibly because of one of its photos
 _PATIENCE_S = 5
-_CORES = 4  # of a worker without a GPU: a face is restored well by so many together
+_CORES = 4  # of a worker without a GPU; four cores share the work on a face well
 
 
 class ClusterError(RuntimeError):
-    """There is no cluster to work on, or no worker can; the message says why in one line."""
+    """The cluster or its workers cannot be used; the message says why in one line."""
 
 
 @dataclass(frozen=True)
 class Share:
-    """What of the cluster each worker gets."""
+    """The number of workers, and what each gets."""
 
     workers: int
     cores: int
@@ -56,14 +54,14 @@ def enhance_on_cluster(
     address: str | None,
     workers: int | None,
 ) -> Iterator[Outcome]:
-    """Connect, and return outcomes as they come in.
+    """Connect to a cluster, and return outcomes as they arrive.
 
-    ``photos`` is how many there are about to be, for the groups' size.  ``address`` is the
-    cluster's; None is the one that this machine is part of, or else one for the while, of this
-    machine alone.  Photos whose worker died again and again have no outcome.  Raises ClusterError,
-    what is returned does, too.
+    ``photos`` is their approximate number, by which the size of groups is chosen.  ``address`` is
+    the cluster's; None means the cluster that this machine is part of, or else a temporary one of
+    this machine alone.  Photos whose worker died repeatedly have no outcome.  Raises ClusterError,
+    also while the result is iterated.
     """
-    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # it would report to its makers
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # otherwise it sends usage statistics
     try:
         import ray  # noqa: PLC0415  (optional, and takes seconds)
         import ray.data  # noqa: PLC0415
@@ -73,7 +71,7 @@ def enhance_on_cluster(
         logging.getLogger(name).setLevel(logging.CRITICAL)
     try:
         if address is not None:
-            _check_port(address)  # Ray itself tries for minutes
+            _check_port(address)  # Ray itself would try for minutes
         ray.init(address=address, logging_level=logging.CRITICAL, log_to_driver=False)
     except (OSError, ValueError, RuntimeError) as error:
         raise ClusterError(f"Ray at {address or 'this machine'}: {_first_line(error)}") from error
@@ -94,21 +92,21 @@ def _outcomes(rows: ray.data.Dataset) -> Iterator[Outcome]:
 
     try:
         for row in rows.iter_rows():
-            answer = json.loads(row["group"])
+            answer = pickle.loads(row["group"])
             if isinstance(answer, str):
                 raise ClusterError(f"a worker cannot start: {answer}")
-            yield from map(_outcome, answer)
+            yield from answer
     except ray.exceptions.RayError as error:
         raise ClusterError(f"Ray: {_first_line(error)}") from error
-    ray.shutdown()  # here alone: amid the work it may end the whole process
+    ray.shutdown()  # only here, because amid the work it may end the whole process
 
 
 def shares(nodes: Iterable[dict[str, Any]], workers: int | None, *, on_gpu: bool) -> Share:
-    """How many workers, and what each gets; ``nodes`` as ``ray.nodes()`` has them.
+    """Share out the cluster; ``nodes`` is what ``ray.nodes()`` returns.
 
-    A worker for each GPU, with its part of that machine's cores; without GPUs one for each four
-    cores, or less where more workers are wanted.  Raises ClusterError when there is nothing to
-    work on.
+    There is one worker per GPU, with its share of that machine's cores.  Without GPUs, there is one
+    worker per four cores, or per fewer cores if more workers are wanted.  Raises ClusterError if
+    there are no cores.
     """
     alive = [node["Resources"] for node in nodes if node["Alive"]]
     machines = [(int(r.get("CPU", 0)), int(r.get("GPU", 0)) if on_gpu else 0) for r in alive]
@@ -119,7 +117,7 @@ def shares(nodes: Iterable[dict[str, Any]], workers: int | None, *, on_gpu: bool
         return Share(min(workers or most, most), max(1, cores), 1)
     with_cores = [cores for cores, _ in machines if cores]
     if not with_cores:
-        raise ClusterError("Ray: the cluster has no cores to work on")
+        raise ClusterError("Ray: the cluster has no cores")
     each = min(_CORES, *with_cores)
     if workers is None:
         return Share(sum(cores // each for cores in with_cores), each, 0)
@@ -136,14 +134,14 @@ def _dataset(
     context = ray.data.DataContext.get_current()
     context.enable_progress_bars = False
     context.print_on_execution_start = False
-    context.target_max_block_size = 1  # so a row is a block, and a group a task
-    context.max_errored_blocks = -1  # a group whose worker died costs the others nothing
+    context.target_max_block_size = 1  # so that each row is a block, and each group a task
+    context.max_errored_blocks = -1  # the failure of one group does not affect the others
     listed = ray.data.from_items([{"size": size}]).map_batches(
         _list_groups,
         fn_kwargs={"task": task, "size": size},
-        num_cpus=0,  # workers have all of them
+        num_cpus=0,  # workers use all of them
     )
-    with warnings.catch_warnings():  # Ray has no other way to say how often it tries again
+    with warnings.catch_warnings():  # Ray has no other way to set the number of retries
         warnings.simplefilter("ignore", DeprecationWarning)
         return listed.map_batches(
             _Worker,
@@ -156,18 +154,18 @@ def _dataset(
             ),
             num_cpus=share.cores,
             num_gpus=share.gpus,
-            max_task_retries=_TRIES_AGAIN,
+            max_task_retries=_RETRIES,
         )
 
 
-def _list_groups(_: object, task: Task, size: int) -> Iterator[dict[str, list[str]]]:
+def _list_groups(_: object, task: Task, size: int) -> Iterator[dict[str, list[bytes]]]:
     jobs = task.jobs()
     while group := list(islice(jobs, size)):
-        yield {"group": [json.dumps([_as_json(job) for job in group])]}
+        yield {"group": [pickle.dumps(group)]}
 
 
 class _Worker:
-    """An actor's: loads once, and works on groups, two at a time."""
+    """The work of an actor: loads the models once, and restores two groups at a time."""
 
     def __init__(self, settings: Settings, options: EnhanceOptions, cores: int) -> None:
         from app.bulk.machine import Machine  # noqa: PLC0415  (PyTorch takes seconds)
@@ -176,38 +174,21 @@ class _Worker:
         self._problem = ""
         try:
             loaded = load(settings)
-        except Exception as error:  # noqa: BLE001  (Ray would wrap it in pages of its own)
+        except Exception as error:  # noqa: BLE001  (Ray would wrap it in pages of text)
             self._problem = _first_line(error)
             return
-        # when the device fails, Ray starts another actor, and has it do the group again
+        # if the device fails, Ray starts another actor, which repeats the group
         machine = Machine(loaded, settings, options, cores, lambda: os._exit(1))
         self._machine = machine.__enter__()
 
-    def __call__(self, batch: dict[str, Any]) -> dict[str, list[str]]:
+    def __call__(self, batch: dict[str, Any]) -> dict[str, list[bytes]]:
         return {"group": [self._restore(group) for group in batch["group"]]}
 
-    def _restore(self, group: str) -> str:
+    def _restore(self, group: bytes) -> bytes:
+        """Take pickled jobs, and return pickled outcomes, or the reason why there can be none."""
         if self._problem:
-            return json.dumps(self._problem)
-        jobs = [_job(document) for document in json.loads(group)]
-        outcomes = self._machine.enhance_all(jobs)
-        return json.dumps([asdict(o) | {"job": _as_json(o.job)} for o in outcomes])
-
-
-def _as_json(job: Job) -> dict[str, Any]:
-    return asdict(job) | {"source": str(job.source), "target": str(job.target)}
-
-
-def _job(document: dict[str, Any]) -> Job:
-    places = {name: Path(document[name]) for name in ("source", "target")}
-    return Job(**document | places)
-
-
-def _outcome(document: dict[str, Any]) -> Outcome:
-    problem = document["problem"]
-    return Outcome(
-        _job(document["job"]), document["faces"], None if problem is None else Problem(**problem)
-    )
+            return pickle.dumps(self._problem)
+        return pickle.dumps(list(self._machine.enhance_all(pickle.loads(group))))
 
 
 def _first_line(error: BaseException) -> str:

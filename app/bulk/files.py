@@ -1,4 +1,4 @@
-"""Files that are whole or not there."""
+"""Writes files atomically: a reader never sees an incomplete one."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ _ANYBODY = Origin(b"", 0o666)
 
 
 def write_whole(path: Path, data: bytes, origin: Origin = _ANYBODY) -> None:
-    """Write a file, its folders included; killed at any moment, it leaves no half one of that name.
+    """Write a file atomically, and create its folders.
 
-    A link of that name is replaced, and what it points to stays as it is.  Nobody may read the file
-    who may not read its ``origin``, which is kept with it.  Pipes and devices are written to as
-    they are.  Raises OSError.
+    A link of that name is replaced, and its target stays unchanged.  The file is readable by those
+    who may read its ``origin``, whose label is stored with it.  Pipes and devices are written to
+    directly.  Raises OSError.
     """
     if _is_special(path):
         path.write_bytes(data)
@@ -31,9 +31,9 @@ def write_whole(path: Path, data: bytes, origin: Origin = _ANYBODY) -> None:
 
 
 def write_new(path: Path, data: bytes, origin: Origin = _ANYBODY) -> bool:
-    """Like :func:`write_whole`, but only if nothing of that name is there.
+    """Like :func:`write_whole`, but only if the name is free; returns whether it was.
 
-    False if something is, be it a link that leads nowhere.  Raises OSError.
+    A broken link takes a name, too.  Raises OSError.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     with _unfinished(path, data, origin) as unfinished:
@@ -41,7 +41,7 @@ def write_new(path: Path, data: bytes, origin: Origin = _ANYBODY) -> bool:
             path.hardlink_to(unfinished)
         except FileExistsError:
             return False
-        except OSError:  # there are no such links in this file system
+        except OSError:  # the file system has no hard links
             if os.path.lexists(path):
                 return False
             unfinished.replace(path)
@@ -49,13 +49,13 @@ def write_new(path: Path, data: bytes, origin: Origin = _ANYBODY) -> bool:
 
 
 def is_unfinished(name: str) -> bool:
-    """Whether a function of this module was killed while it wrote a file of this name."""
+    """Whether this is the name of an incomplete file, left by a process that was killed."""
     return name.startswith(".") and name.endswith(_UNFINISHED)
 
 
 @contextmanager
 def _unfinished(path: Path, data: bytes, origin: Origin) -> Iterator[Path]:
-    """A file beside ``path`` that holds the data; removed afterwards if it is still there."""
+    """Write the data to a file beside ``path``, which is removed afterwards if it still exists."""
     unfinished = path.with_name(f".{uuid.uuid4().hex}{_UNFINISHED}")
     try:
         new = os.open(unfinished, os.O_WRONLY | os.O_CREAT | os.O_EXCL, origin.mode)
@@ -63,14 +63,14 @@ def _unfinished(path: Path, data: bytes, origin: Origin) -> Iterator[Path]:
             origin.keep_in(new)
             file.write(data)
             file.flush()
-            os.fsync(new)  # or after a power failure the name may outlive the content
+            os.fsync(new)  # or a power failure could leave the name without the content
         yield unfinished
     finally:
         unfinished.unlink(missing_ok=True)
 
 
 def _is_special(path: Path) -> bool:
-    """Whether it is a pipe or a device, or what the system calls so: /dev/stdout is a link."""
+    """Whether this is a pipe, a device, or a link to one such as /dev/stdout."""
     if path.is_symlink():
         return any(path.is_relative_to(folder) for folder in _SPECIAL)
     return path.exists() and not path.is_file()

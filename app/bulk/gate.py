@@ -1,4 +1,4 @@
-"""So many pixels at a time."""
+"""Limits the pixels of all photos in memory."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from contextlib import contextmanager
 
 
 class PixelGate:
-    """The counterpart of :class:`app.serving.line.Line` for threads.  Thread-safe."""
+    """Like :class:`app.serving.line.Line`, but for threads.  Thread-safe."""
 
     def __init__(self, limit: int) -> None:
         self.limit = limit
@@ -17,7 +17,7 @@ class PixelGate:
 
     @contextmanager
     def hold(self, pixels: int) -> Iterator[None]:
-        """Within, a photo is in memory; over the limit by itself, it is there alone."""
+        """Wait until a photo fits; one that exceeds the limit by itself has to be the only one."""
         with self._changed:
             self._changed.wait_for(lambda: not self._used or self._used + pixels <= self.limit)
             self._used += pixels

@@ -1,4 +1,4 @@
-"""Photos on one machine: several at a time, whose faces share batches as in the service."""
+"""Restoring many photos on one machine: several at a time, whose faces share batches."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Self
 
-import numpy as np
 import torch
 
 from app.bulk.files import write_whole
@@ -24,17 +23,18 @@ from app.faces.restore import restore_all
 from app.imaging.photo import Pixels
 from app.options import EnhanceOptions
 from app.pace import Pace
-from app.serving.batch import FaceQueue, Worker
+from app.serving.batch import FaceQueue
 from app.serving.budget import pixels_by_memory
 from app.serving.decoders import decoder_pool
 from app.serving.load import Loaded
+from app.serving.running import run
 from app.settings import Limits, Settings
 
 
 class Machine:
-    """Loaded models at work on photos, within a ``with``.  Thread-safe.
+    """Restores photos with loaded models; a context manager.  Thread-safe.
 
-    ``cores`` is how many of the machine's it may use; of the memory it takes as large a share.
+    ``cores`` is how many of the machine's cores it may use; it uses the same share of the memory.
     ``on_death`` is called when the device fails, after which photos raise NotServing.
     """
 
@@ -49,26 +49,14 @@ class Machine:
         self.settings = settings
         self.options = options
         self.loaded = loaded
-        # photos that keep the cores busy, and as many that wait for their faces to fill a batch
+        self._cores = cores
+        # enough photos to keep the cores busy, and enough that wait for their faces to fill a batch
         self._at_once = cores + loaded.max_batch * len(loaded.calls)
         share = min(1.0, cores / core_count())
         pixels = settings.max_pixels_in_flight or int(share * pixels_by_memory())
         self._gate = PixelGate(pixels)
         self._queue = FaceQueue(self._at_once * settings.max_faces, Pace(loaded.seconds_per_face))
-        size = loaded.restorer.size
-        self._workers = [
-            Worker(
-                restorer,
-                self._queue,
-                max_batch=loaded.max_batch,
-                max_wait=loaded.max_wait,
-                sample=np.zeros((1, size, size, 3), np.uint8),
-                threads=max(1, cores // 2),  # the pool needs cores, too
-                side_by_side=len(loaded.calls),
-                on_death=on_death,
-            )
-            for restorer in loaded.calls
-        ]
+        self._on_death = on_death
         self._pool = ThreadPoolExecutor(
             self._at_once, "gpen-photo", initializer=torch.set_num_threads, initargs=(1,)
         )
@@ -78,9 +66,9 @@ class Machine:
     def __enter__(self) -> Self:
         """Raises DecodersError."""
         self._at_end.enter_context(self._decoders)
-        for worker in self._workers:
-            worker.start()
-            self._at_end.callback(worker.stop)
+        threads = max(1, self._cores // 2)  # the pool needs cores, too
+        running = run(self.loaded, self._queue, threads, self._on_death)
+        self._at_end.callback(running.stop)
         self._at_end.callback(self._pool.shutdown, cancel_futures=True)
         return self
 
@@ -88,9 +76,9 @@ class Machine:
         self._at_end.close()
 
     def enhance_all(self, jobs: Iterable[Job]) -> Iterator[Outcome]:
-        """Photos as they get done; ``jobs`` is asked for a few more than are at work.
+        """Yield outcomes as photos are finished; ``jobs`` is consumed only as fast as they are.
 
-        Raises NotServing when the device has failed.
+        Raises NotServing if the device has failed.
         """
         running: set[Future[Outcome]] = set()
         try:
@@ -137,12 +125,12 @@ class Machine:
 
 def _read(photo: Path) -> bytes:
     if photo.exists() and not photo.is_file():  # a pipe may never end
-        raise UnsupportedPicture("It is no regular file.")
+        raise UnsupportedPicture("It is not a regular file.")
     return photo.read_bytes()
 
 
 def enhance_alone(job: Job, loaded: Loaded, settings: Settings, options: EnhanceOptions) -> Outcome:
-    """One photo, with all that the machine has."""
+    """Restore one photo, with all cores of the machine."""
 
     def restore(crops: list[Pixels]) -> list[Pixels]:
         return restore_all(loaded.restorer, crops, loaded.max_batch)
@@ -161,7 +149,7 @@ def enhance_alone(job: Job, loaded: Loaded, settings: Settings, options: Enhance
                 decoders.decode,
                 restore,
             )
-    except Exception as error:  # noqa: BLE001  (it is told as others are)
+    except Exception as error:  # noqa: BLE001  (reported like any failure)
         return Outcome(job, 0, problem_of(error))
     return Outcome(job, faces)
 
@@ -189,7 +177,7 @@ def enhance(
 
 
 def named_format(options: EnhanceOptions, job: Job) -> EnhanceOptions:
-    """As the target's name says, where no format was asked for."""
+    """The options with the format that the target's name implies, if they do not state one."""
     named = FORMATS.get(job.target.suffix.lower())
     if options.format != "same" or named is None:
         return options

@@ -1,6 +1,6 @@
-"""What a result was made from: kept with the result itself, as an attribute of its file.
+"""Records which photo a result was made from, in an extended attribute of the result's file.
 
-File systems that keep no attributes (``user.*`` of Linux) keep nothing of this.
+File systems without extended attributes (``user.*`` on Linux) record nothing.
 """
 
 from __future__ import annotations
@@ -17,12 +17,12 @@ _CAN_KEEP = hasattr(os, "setxattr")
 
 @dataclass(frozen=True)
 class Origin:
-    """A photo, as it was when it was read."""
+    """Identifies a photo and its version, and says who may read it."""
 
     label: bytes
-    """Its name, size and time of change: another photo, or another version of it, differs."""
+    """Its name, size and modification time, which differ for another photo or version."""
     mode: int
-    """Who may read a result, as Unix has it: those who may read the photo, and its owner."""
+    """The Unix mode of a result: readable by those who may read the photo, and by its owner."""
 
     @classmethod
     def of(cls, photo: Path) -> Origin:
@@ -33,14 +33,14 @@ class Origin:
         return cls(label, mode)
 
     def keep_in(self, file: int) -> None:
-        """Attach the label to an open file, by its descriptor."""
+        """Attach the label to an open file, given by its descriptor."""
         if _CAN_KEEP:
-            with suppress(OSError):  # the file system keeps none, or none so long
+            with suppress(OSError):  # the file system has no attributes, or the label is too long
                 os.setxattr(file, _ATTRIBUTE, self.label)
 
 
 def label_of(result: Path) -> bytes | None:
-    """The label of what a result was made from; None where that is not known."""
+    """The label of the photo that a result was made from; None if it is unknown."""
     if not _CAN_KEEP:
         return None
     try:

@@ -1,4 +1,4 @@
-"""What became of a photo, and the list of those that failed."""
+"""The outcome of each photo, and the list of failed ones."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from app.errors import ServiceError
 @dataclass(frozen=True)
 class Problem:
     kind: str
-    """The service's name for it (``broken-picture``), ``file``, ``internal`` or ``worker-died``."""
+    """A problem type such as ``broken-picture``, or ``file``, ``internal``, ``worker-died``."""
     detail: str
 
 
@@ -21,9 +21,9 @@ class Problem:
 class Outcome:
     job: Job
     faces: int
-    """Restored."""
+    """How many were restored."""
     problem: Problem | None = None
-    """None for a photo that was written."""
+    """None if the photo was written."""
 
 
 def problem_of(error: Exception) -> Problem:
@@ -35,16 +35,16 @@ def problem_of(error: Exception) -> Problem:
 
 
 class FailureList:
-    """A file with a line of JSON for each photo that failed; none where nothing has."""
+    """A file with a JSON object per line for each failed photo; it exists only if there is one."""
 
     def __init__(self, path: Path) -> None:
-        """Begin anew.  Raises OSError."""
+        """Remove the previous list.  Raises OSError."""
         self.path = path
-        if path.is_file():  # devices and pipes stay
+        if path.is_file():  # not a device or a pipe
             path.unlink()
 
     def add(self, job: Job, problem: Problem) -> None:
-        """Add a line, and have it in the file.  Raises OSError."""
+        """Append a line to the file.  Raises OSError."""
         line = json.dumps({"path": str(job.source), "type": problem.kind, "detail": problem.detail})
         self.path.parent.mkdir(parents=True, exist_ok=True)
         with self.path.open("a", encoding="ascii") as file:

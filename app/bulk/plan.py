@@ -1,6 +1,6 @@
-"""Which photos there are, and where each is written.
+"""Finds the photos of a folder, and decides where each result is written.
 
-One folder's names are in memory at a time, however many folders there are.
+Only one folder's names are in memory at a time.
 """
 
 from __future__ import annotations
@@ -23,19 +23,19 @@ FORMATS: dict[str, OutputFormat] = {
     ".webp": "webp",
     ".avif": "avif",
 }
-"""Of suffixes that are written."""
+"""Formats by the suffixes of files that are written."""
 
 
 @dataclass(frozen=True)
 class Job:
     number: int
-    """Among all photos, in the order of the plan."""
+    """Its position in the plan."""
     source: Path
     target: Path
     done: bool
-    """Whether there is a target already that was made from this source, as far as is known."""
+    """Whether the target exists already and, as far as is known, was made from this source."""
     fault: str = ""
-    """Of a folder whose photos cannot be restored: why.  The folder is then the source."""
+    """Why no photo of a folder can be restored; the source is then that folder."""
 
 
 @dataclass(frozen=True)
@@ -46,10 +46,10 @@ class Task:
     target: Path
     wanted: OutputFormat
     resume: bool
-    """Whether to leave out what is done."""
+    """Whether to skip photos that are done."""
 
     def jobs(self) -> Iterator[Job]:
-        """Those to do.  Raises OSError."""
+        """The jobs to do.  Raises OSError."""
         for job in plan(self.source, self.target, self.wanted):
             if not (self.resume and job.done):
                 yield job
@@ -57,10 +57,10 @@ class Task:
 
 @dataclass(frozen=True)
 class Survey:
-    """How many photos there are, and how many of them are done."""
+    """The number of photos, and of those that are done."""
 
     photos: int
-    """A folder that cannot be read, or written to, counts as one."""
+    """A folder that cannot be read or written to counts as one."""
     done: int
 
 
@@ -70,21 +70,21 @@ class _Folder:
     target: Path
     photos: list[str]
     written: set[str]
-    """Whatever is in the target folder."""
+    """All names in the target folder."""
     fault: str = ""
-    """Why it cannot be read or written to."""
+    """Why it cannot be read or written to, if it cannot."""
 
 
 def plan(source: Path, target: Path, wanted: OutputFormat) -> Iterator[Job]:
-    """What is to be done for a folder, in an order that stays.
+    """Yield a job for each photo of a folder and its subfolders, always in the same order.
 
-    Raises OSError when the folder itself cannot be read; one below it that cannot is a job with a
+    Raises OSError if the folder itself cannot be read; a subfolder that cannot is a job with a
     ``fault``.
 
-    The structure is kept.  A name ends as its format does (BMP and TIFF are read, not written:
-    their results are PNG); where two photos would get the same name, the one whose own it is gets
-    it, else the first, and the other keeps its old suffix too.  A target folder within ``source``
-    is none of the photos.
+    The target has the same subfolders.  The suffix of a result is that of its format; BMP and TIFF
+    are not written, so their results are PNG.  If two results would have the same name, it goes to
+    the photo of that name, or else to the first, and the other keeps its old suffix as well.  A
+    target folder inside ``source`` is not searched.
     """
     number = 0
     for folder in _folders(source, target):
@@ -94,7 +94,7 @@ def plan(source: Path, target: Path, wanted: OutputFormat) -> Iterator[Job]:
 
 
 def survey(source: Path, target: Path, wanted: OutputFormat) -> Survey:
-    """Count, and remove what a run that was killed has left unfinished.  Raises OSError."""
+    """Count the photos, and remove incomplete files of runs that were killed.  Raises OSError."""
     photos = done = 0
     for folder in _folders(source, target):
         for job in _jobs(folder, wanted, photos):
@@ -106,9 +106,9 @@ def survey(source: Path, target: Path, wanted: OutputFormat) -> Survey:
 
 
 def named(target: Path, wanted: OutputFormat) -> Path:
-    """With a suffix that says the format."""
-    kept = FORMATS.get(target.suffix.lower())
-    if kept is not None and wanted in ("same", kept):
+    """The path with the suffix of its format."""
+    own_format = FORMATS.get(target.suffix.lower())
+    if own_format is not None and wanted in ("same", own_format):
         return target
     return target.with_suffix(".png" if wanted == "same" else f".{wanted}")
 
@@ -122,12 +122,12 @@ def _folders(source: Path, target: Path) -> Iterator[_Folder]:
         folders[:] = sorted(name for name in folders if (folder / name).resolve() != left_out)
         photos = sorted(name for name in files if Path(name).suffix.lower() in SUFFIXES)
         if photos:
-            yield _with_what_is_written(folder, source, target, photos)
+            yield _folder(folder, source, target, photos)
     yield from _unreadable(unread, source, target)
 
 
 def _unreadable(errors: list[OSError], source: Path, target: Path) -> Iterator[_Folder]:
-    """Those that could not be read; ``errors`` is empty afterwards.  Raises that of ``source``."""
+    """Folders that could not be read; empties ``errors``.  Raises the error of ``source``."""
     while errors:
         error = errors.pop(0)
         folder = Path(error.filename or source)
@@ -136,18 +136,18 @@ def _unreadable(errors: list[OSError], source: Path, target: Path) -> Iterator[_
         yield _Folder(folder, target / folder.relative_to(source), [], set(), _reason(error))
 
 
-def _with_what_is_written(folder: Path, source: Path, target: Path, photos: list[str]) -> _Folder:
-    there = target
+def _folder(folder: Path, source: Path, target: Path, photos: list[str]) -> _Folder:
+    results = target
     for part in folder.relative_to(source).parts:
-        there /= part
-        if there.is_symlink():
-            fault = f"{there} is a link, and nothing is written through links"
-            return _Folder(folder, there, photos, set(), fault)
+        results /= part
+        if results.is_symlink():
+            fault = f"{results} is a link, and nothing is written through links"
+            return _Folder(folder, results, photos, set(), fault)
     try:
-        written = set(os.listdir(there)) if there.is_dir() else set()  # noqa: PTH208  (names)
+        written = set(os.listdir(results)) if results.is_dir() else set()  # noqa: PTH208  (names)
     except OSError as error:
-        return _Folder(folder, there, photos, set(), f"{there}: {_reason(error)}")
-    return _Folder(folder, there, photos, written)
+        return _Folder(folder, results, photos, set(), f"{results}: {_reason(error)}")
+    return _Folder(folder, results, photos, written)
 
 
 def _reason(error: OSError) -> str:
@@ -161,8 +161,8 @@ def _jobs(folder: _Folder, wanted: OutputFormat, first: int) -> Iterator[Job]:
     names = {photo: named(Path(photo), wanted).name for photo in folder.photos}
     claims = Counter(names.values())
     taken = {photo for photo, name in names.items() if photo == name}
-    for number, (photo, kept) in enumerate(names.items(), first):
-        name = kept
+    for number, (photo, wanted_name) in enumerate(names.items(), first):
+        name = wanted_name
         if photo != name:
             if name in taken:
                 name = photo + Path(name).suffix
@@ -175,12 +175,12 @@ def _jobs(folder: _Folder, wanted: OutputFormat, first: int) -> Iterator[Job]:
 
 
 def is_made_from(target: Path, source: Path, *, known: bool = True) -> bool:
-    """Whether a result was made from this photo, as it is now.
+    """Whether a result was made from the current version of this photo.
 
-    ``known`` is the answer where nothing is kept with the result about that.
+    ``known`` is the answer if the result has no record of its origin.
     """
     label = label_of(target)
     try:
         return known if label is None else label == Origin.of(source).label
-    except OSError:  # it will be told when the photo is read
+    except OSError:  # it will be reported when the photo is read
         return False

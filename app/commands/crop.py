@@ -87,7 +87,8 @@ class _Faces:
 
     def __init__(self, settings: Settings, size: int, enlarge: float, margin: float) -> None:
         from app.serving.decoders import decoder_pool  # noqa: PLC0415  (PyTorch takes seconds)
-        from app.serving.load import choose_devices, find_detector  # noqa: PLC0415
+        from app.serving.load import choose_devices  # noqa: PLC0415
+        from app.serving.networks import find_detector  # noqa: PLC0415
         from model.checkpoints.templates import landmark_template  # noqa: PLC0415
 
         self.settings = settings

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import argparse
-import sys
-from pathlib import Path
 
 from app.commands.flags import add_settings, settings_from
+from app.commands.photos import fail
 
 _SETTINGS = ("weights_dir", "cache_dir")
 
@@ -30,30 +29,16 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
 
 def run(options: argparse.Namespace) -> int:
     """Returns the exit status: 0, or 1 with one line on stderr for each fault."""
-    from model.state_dicts import WeightsError  # noqa: PLC0415  (PyTorch; --help need not wait)
-
     settings = settings_from(options)
+    folders = settings.weights_dir, settings.cache_dir
+
+    from app.commands.weights_table import fetch, table, verify_here  # noqa: PLC0415  (PyTorch)
+    from model.state_dicts import WeightsError  # noqa: PLC0415
+
     try:
-        return _run(options, settings.weights_dir, settings.cache_dir)
+        if options.action == "verify":
+            return verify_here(options.name, *folders)
+        print(table(*folders) if options.action == "list" else fetch(options.name, *folders))
+        return 0
     except WeightsError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
-
-
-def _run(options: argparse.Namespace, weights_dir: Path, cache_dir: Path) -> int:
-    from app.commands.weights_table import fetch, table, verify_here  # noqa: PLC0415  (likewise)
-
-    if options.action == "list":
-        print(table(weights_dir, cache_dir))
-        return 0
-    if options.action == "download":
-        print(fetch(options.name, weights_dir, cache_dir))
-        return 0
-    status = 0
-    for verdict in verify_here(options.name, weights_dir, cache_dir):
-        if verdict.fault is None:
-            print(f"{verdict.name}: {verdict.path} is good (checked: {', '.join(verdict.checked)})")
-        else:
-            print(f"error: {verdict.name}: {verdict.fault}", file=sys.stderr)
-            status = 1
-    return status
+        return fail(str(error))

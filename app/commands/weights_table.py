@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 from tqdm import tqdm
 
+from app.commands.photos import fail
 from model.checkpoints.download import download
 from model.checkpoints.lookup import find
 from model.checkpoints.table import WEIGHTS, Checkpoint, CheckpointError, weights_named
@@ -48,23 +47,13 @@ def fetch(name: str, weights_dir: Path, cache_dir: Path) -> Path:
     return path
 
 
-@dataclass(frozen=True)
-class Verdict:
-    """The result of verifying one file."""
+def verify_here(name: str | None, weights_dir: Path, cache_dir: Path) -> int:
+    """Verify the weights of this name, or all weights on this machine, and print a line for each.
 
-    name: str
-    path: Path
-    checked: list[str]
-    """What was checked, and what could not be checked; empty if there is a fault."""
-    fault: str | None
-    """What is wrong with the file, in one line; None if nothing is."""
-
-
-def verify_here(name: str | None, weights_dir: Path, cache_dir: Path) -> Iterator[Verdict]:
-    """Verify the weights of this name, or all weights on this machine.
-
-    Raises CheckpointError if the name is unknown, or its weights are not on this machine.
+    Returns the exit status.  Raises CheckpointError if the name is unknown, or its weights are not
+    on this machine.
     """
+    status = 0
     for weights in WEIGHTS if name is None else (weights_named(name),):
         path = find(weights, weights_dir, cache_dir)
         if path is None:
@@ -74,6 +63,7 @@ def verify_here(name: str | None, weights_dir: Path, cache_dir: Path) -> Iterato
         try:
             checked = verify(weights, path)
         except WeightsError as error:
-            yield Verdict(weights.name, path, [], str(error))
+            status = fail(f"{weights.name}: {error}")
         else:
-            yield Verdict(weights.name, path, checked, None)
+            print(f"{weights.name}: {path} is good (checked: {', '.join(checked)})")
+    return status

@@ -29,9 +29,9 @@ class FaceModel(BaseModel):
     )
     restored: bool
     reason: Reason | None = Field(
-        description="why a face was left as it was: `limit` (the photo has too many), `not "
-        "selected` (by `faces`), `landmarks` (they are not those of a face that was understood), "
-        "`profile` (it is seen from the side), `identity` (what was restored does not look like "
+        description="why a face was left unchanged: `limit` (the photo has too many faces), `not "
+        "selected` (by the option `faces`), `landmarks` (they cannot be those of a face), "
+        "`profile` (it is seen from the side), `identity` (the restored face does not look like "
         "it), `quality` (it is too poor to be recognised)"
     )
 
@@ -48,7 +48,7 @@ class FaceModel(BaseModel):
 
 
 class TimingsModel(BaseModel):
-    """Milliseconds; together what the request took from its last byte on."""
+    """Milliseconds; their sum is the time since the last byte of the request."""
 
     wait: float
     decode: float
@@ -69,16 +69,16 @@ class EnhancedModel(BaseModel):
     width: int = Field(description="pixels")
     height: int = Field(description="pixels")
     model: str = Field(description="name of the generator")
-    upscaler: str | None = Field(description="what enlarged the photo; null with upscale 1")
+    upscaler: str | None = Field(description="what enlarged the photo; null if upscale is 1")
     faces: list[FaceModel]
     timings_ms: TimingsModel
 
 
 class EnhancedResponse(Response):
-    """An :class:`EnhancedModel`, whose picture becomes base64 while it is sent, piece by piece.
+    """An :class:`EnhancedModel` whose picture is encoded in base64 piece by piece, as it is sent.
 
-    As a whole, the text of a large picture would take several times the picture's memory, and
-    the event loop's time.
+    Encoding a large picture as a whole would take several times its memory, and block the event
+    loop.
     """
 
     media_type = "application/json"
@@ -86,7 +86,7 @@ class EnhancedResponse(Response):
     def __init__(
         self, described: EnhancedModel, picture: bytes, headers: Mapping[str, str]
     ) -> None:
-        """``described`` is the answer without its picture: ``image`` is empty."""
+        """``described`` is the answer with an empty ``image``."""
         text = described.model_dump_json().encode()
         self._before, empty, self._after = text.partition(b'"image":""')
         assert empty, "the image of a described answer is empty"
@@ -116,7 +116,7 @@ class EnhancedResponse(Response):
 
 
 class QueueModel(BaseModel):
-    faces: int = Field(description="that wait; a photo counts as one until they are found")
+    faces: int = Field(description="waiting faces; a photo counts as one until its faces are found")
     limit: int
 
 
@@ -125,7 +125,7 @@ class LiveModel(BaseModel):
 
 
 class HealthModel(BaseModel):
-    """What is served; while the service starts, only ``status`` and ``version``."""
+    """The state of the service; while it starts, only ``status`` and ``version`` are present."""
 
     status: Status
     version: str
@@ -138,6 +138,6 @@ class HealthModel(BaseModel):
 
 
 def _hundredths(pixels: NDArray[np.float32]) -> list[Any]:
-    """Rounded in double precision: a float32 would be written with all its binary digits."""
+    """Round in double precision, because JSON would show all binary digits of a float32."""
     rounded: list[Any] = pixels.astype(np.float64).round(2).tolist()
     return rounded

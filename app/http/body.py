@@ -1,4 +1,4 @@
-"""The body of a request: a multipart form, read as a whole, within bounds."""
+"""Reads the body of a request: a multipart form, as a whole and within limits."""
 
 from __future__ import annotations
 
@@ -14,22 +14,22 @@ from app.errors import InvalidForm, TooLarge
 from app.text import printable
 
 MAX_PARTS = 32
-"""Of a form: the picture, the options, and room for what will be refused by its name."""
-_TAIL = 256  # bytes: the last boundary, and what may follow
+"""Parts of a form: the picture, the options, and a few that will be refused by their names."""
+_TAIL = 256  # bytes in which the last boundary must be
 _BOUNDARY = 70  # characters (RFC 2046)
-_CONTENT_TYPE = 1000  # characters; a boundary, a charset, and nothing else of interest
+_CONTENT_TYPE = 1000  # characters; enough for a boundary and a charset
 _CHARSETS = {b"utf-8", b"utf8", b"us-ascii", b"ascii"}
 _PART_HEAD = 2048
-"""Bytes from a delimiter to the blank line, spaces included: the parser takes them one by one, and
-a header's parameters at a quadratic price."""
+"""Bytes from a delimiter to the blank line, with spaces.  The parser reads them one by one, and
+takes time quadratic in the length of a header's parameters."""
 _PIECE = 64 * 1024
 
 
 def check_form(headers: Headers) -> bytes:
-    """The form's boundary.  Raises InvalidForm.
+    """Return the form's boundary.  Raises InvalidForm.
 
-    Text in other charsets than UTF-8 is refused: the parser would hand it to any of Python's
-    codecs, some of which (punycode) take a time that grows with the square of its length.
+    Charsets other than UTF-8 are refused: the parser would use any of Python's codecs, and the time
+    that some of them (punycode) take grows with the square of the text's length.
     """
     content_type = headers.get("content-type", "")
     if len(content_type) > _CONTENT_TYPE:
@@ -43,12 +43,12 @@ def check_form(headers: Headers) -> bytes:
     charset = parameters.get(b"charset", b"utf-8")
     if charset.lower() not in _CHARSETS:
         name = printable(charset.decode("latin-1")[:40])
-        raise InvalidForm(f"The form is said to be in {name}; send it in UTF-8.")
+        raise InvalidForm(f"The form declares the charset {name}; send it in UTF-8.")
     return boundary
 
 
 def check_length(length: int, limit: int) -> None:
-    """Raises TooLarge."""
+    """Raise TooLarge if a body is longer than ``limit`` bytes."""
     if length > limit:
         raise TooLarge(f"The body is larger than {limit} bytes.")
 
@@ -56,11 +56,10 @@ def check_length(length: int, limit: int) -> None:
 async def read_form(
     receive: Receive, boundary: bytes, limit: int, count: Callable[[int], None]
 ) -> bytes:
-    """Read a form to its end.  ``count`` is told the bytes of each chunk, and may raise.
+    """Read a form to its end.  ``count`` is called with the bytes of each chunk, and may raise.
 
-    Raises TooLarge over ``limit`` bytes, InvalidForm when the form breaks off (the parser would
-    take it for a complete one) or its parts would be costly to parse, ClientDisconnect when the
-    client goes.
+    Raises TooLarge over ``limit`` bytes, InvalidForm if the form is truncated (which the parser
+    does not notice) or its parts would be costly to parse, and ClientDisconnect.
     """
     body = bytearray()
     delimiter = b"\r\n--" + boundary
@@ -80,7 +79,7 @@ async def read_form(
             raise InvalidForm(f"The form has more than {MAX_PARTS} parts.")
         more = message.get("more_body", False)
     if b"--" + boundary + b"--" not in body[-_TAIL:]:
-        raise InvalidForm("The multipart form breaks off.")
+        raise InvalidForm("The multipart form is truncated.")
     for end in delimiters:
         head = body[end : end + _PART_HEAD]
         if not head.startswith(b"--") and b"\r\n\r\n" not in head:
@@ -89,7 +88,7 @@ async def read_form(
 
 
 def _ends_of(delimiter: bytes, body: bytearray, start: int) -> list[int]:
-    """Where the delimiters from ``start`` on end, up to as many as are too many."""
+    """The ends of the delimiters after ``start``; stops at one more than MAX_PARTS."""
     ends: list[int] = []
     while len(ends) <= MAX_PARTS and (found := body.find(delimiter, start)) >= 0:
         start = found + len(delimiter)
@@ -98,15 +97,15 @@ def _ends_of(delimiter: bytes, body: bytearray, start: int) -> list[int]:
 
 
 def pieces(form: bytes) -> Iterator[bytes]:
-    """A form in pieces that are each parsed in a few milliseconds, whatever they hold."""
+    """Split a form into pieces that are parsed in a few milliseconds each, whatever they hold."""
     for start in range(0, len(form), _PIECE):
         yield form[start : start + _PIECE]
 
 
 class BodyLimit:
-    """A backstop behind the gate: nobody reads more than ``limit`` bytes of any body.
+    """Refuses bodies of more than ``limit`` bytes on routes without the gate.
 
-    FastAPI and Starlette have such limits, too, but answer in plain text.
+    The limits that FastAPI and Starlette have answer in plain text.
     """
 
     def __init__(self, app: ASGIApp, limit: int) -> None:
@@ -120,7 +119,7 @@ class BodyLimit:
             nonlocal received
             message = await receive()
             received += len(message.get("body", b""))
-            if received > self.limit:  # FastAPI makes a 400 of any other exception
+            if received > self.limit:  # FastAPI turns any other exception into a 400
                 raise HTTPException(TooLarge.status, f"The body is larger than {self.limit} bytes.")
             return message
 

@@ -1,4 +1,4 @@
-"""Connections whose other end does nothing, or sends without end."""
+"""Limits on the time and the bytes that a connection may take."""
 
 from __future__ import annotations
 
@@ -19,41 +19,41 @@ log = logging.getLogger(__name__)
 HEADERS_S = 10.0
 STALL_S = 30.0
 LEAST_RATE = 4096
-"""Bytes a second that a client must take of its answers, while some wait for it."""
+"""Bytes per second that a client must receive while an answer waits to be sent."""
 LAST_REQUEST_S = 1.0
-"""Seconds, when the server ends, for a request that was sent before the client could know."""
+"""How long a stopping server waits for a request that may be on its way."""
 _HEAD_BYTES = 64 * 1024
 _CHUNKS = 250
-"""Of any size; beyond, a body's chunks are to hold more than :data:`_CHUNK_BYTES` on average."""
+"""Chunks of any size; if there are more, they must hold :data:`_CHUNK_BYTES` on average."""
 _CHUNK_BYTES = 64
-_CHUNK_FRAME = 8  # bytes around one: its size in a few digits, and two ends of lines
-_PIPELINED = 16  # requests that may wait behind the one that is being answered
+_CHUNK_FRAME = 8  # bytes around a chunk: its size in a few digits, and two line ends
+_PIPELINED = 16  # requests that may wait behind the one being answered
 
 
 class TimedConnection(HttpToolsProtocol):
-    """uvicorn's, but it waits for nothing without end, and keeps nothing without end.
+    """uvicorn's connection, with limits on every wait and every buffer.
 
-    uvicorn closes a connection that idles after an answer, but waits for ever for the first
-    request, for headers that come a byte a minute (slowloris), and for a client that does not take
-    its answer.  (One that takes it slowly but steadily is served.)  While a body comes in, and an
-    answer is made, the gate keeps the time, and bounds the body; headers, trailers and what
-    surrounds chunks are bounded here.
+    uvicorn closes a connection that is idle after an answer, but waits forever for the first
+    request, for headers that arrive a byte a minute (slowloris), and for a client that does not
+    receive its answer.  (One that receives it slowly but steadily is served.)  The gate limits the
+    time for a body and an answer, and the size of a body; the sizes of headers, trailers and chunk
+    framing are limited here.
 
-    Each chunk and each header costs us about a microsecond, and the sender a few bytes: a body in
-    chunks of one byte would cost a thousand times what a plain one does, on the event loop.  So
-    their number is bounded, the chunks' by the bytes they hold.
+    Each chunk and each header costs us about a microsecond, but the sender only a few bytes: a body
+    in chunks of one byte would take a thousand times as long on the event loop as a plain one.  So
+    their number is limited, that of chunks by the bytes they hold.
 
-    Upgrade requests are ignored, as RFC 9110, 7.8 allows (``curl --http2`` sends one).  The parser
-    would take a body for the other protocol's.
+    Upgrade requests are ignored, as RFC 9110 §7.8 allows (``curl --http2`` sends one).  The parser
+    would otherwise treat the body as data of the other protocol.
     """
 
     _timer: asyncio.TimerHandle | None = None
     _begun = False
-    """Whether headers, or the rest of a refused body, have begun to come."""
+    """Whether headers, or the rest of a refused body, have begun to arrive."""
     _stalled: asyncio.TimerHandle | None = None
     _head_complete = _in_message = False
     _overhead = 0
-    """Bytes of the current request that belong to no body."""
+    """Bytes of the current request that are not part of its body."""
     _header_count = _chunk_count = _body_bytes = 0
     _ending = False
 
@@ -71,10 +71,10 @@ class TimedConnection(HttpToolsProtocol):
         if self.transport.is_closing():
             return
         if self._overhead > _HEAD_BYTES + self._body_bytes // _CHUNK_BYTES * _CHUNK_FRAME:
-            self.send_400_response("Too many bytes that belong to no body.")
-        elif self._answering:  # its task may not have run yet
+            self.send_400_response("Too many bytes outside the body.")
+        elif self._answering:  # though its task may not have run yet
             self._stop_timer()
-        elif not self._in_message:  # the rest of a refused body has come
+        elif not self._in_message:  # the rest of a refused body has arrived
             self._close_after(self.timeout_keep_alive)
         elif not self._begun:
             self._close_after(HEADERS_S)
@@ -97,9 +97,9 @@ class TimedConnection(HttpToolsProtocol):
         self._header_count = self._chunk_count = self._body_bytes = 0
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        """Raises ValueError, which the parser reports as its own; so do the others."""
+        """Raises ValueError, which becomes an HttpParserError, as do those of the methods below."""
         self._header_count += 1
-        if self._header_count > MAX_HEADERS:  # trailers, too: they cost as much to parse
+        if self._header_count > MAX_HEADERS:  # including trailers, which cost as much to parse
             raise ValueError("too many headers")
         if not self._head_complete:  # trailers are no headers
             super().on_header(name, value)
@@ -108,7 +108,7 @@ class TimedConnection(HttpToolsProtocol):
         if len(self.pipeline) >= _PIPELINED:
             raise ValueError("too many requests at a time")
         if self.parser.get_method() == b"CONNECT":
-            raise ValueError("this is no proxy")
+            raise ValueError("this is not a proxy")
         if sum(len(name) + len(value) for name, value in self.headers) > _HEAD_BYTES:
             raise ValueError("the headers are too long")
         self._head_complete = True
@@ -122,7 +122,8 @@ class TimedConnection(HttpToolsProtocol):
             raise ValueError("too many chunks")
 
     def on_body(self, body: bytes) -> None:
-        self._overhead = max(0, self._overhead - len(body))  # 0: it came with another request's end
+        # the body may have arrived with the end of another request, which reset the overhead
+        self._overhead = max(0, self._overhead - len(body))
         self._body_bytes += len(body)
         super().on_body(body)
 
@@ -132,15 +133,16 @@ class TimedConnection(HttpToolsProtocol):
             super().on_message_complete()
 
     def send_400_response(self, msg: str) -> None:
-        """For what is no HTTP; within an answer, or before another's, there is no place for it."""
+        """Answer invalid HTTP, or close the connection if another answer is due or in progress."""
         if self._answering and (self.pipeline or self.cycle.response_started):
             self.transport.abort()
         else:
             super().send_400_response(msg)
 
     def shutdown(self) -> None:
-        """The server ends.  uvicorn would close an idle connection at once, and so reset a request
-        that is on its way.
+        """Close the connection in order, because the server stops.
+
+        uvicorn would close an idle connection immediately, and so reset a request on its way.
         """
         self._ending = True
         if self._answering:
@@ -154,38 +156,41 @@ class TimedConnection(HttpToolsProtocol):
         super().connection_lost(exc)
 
     def timeout_keep_alive_handler(self) -> None:
-        if self.transport.get_write_buffer_size():  # closing would wait until it is taken
+        if self.transport.get_write_buffer_size():  # close() would wait until it is received
             self.transport.abort()
         else:
             super().timeout_keep_alive_handler()
 
     def pause_writing(self) -> None:
         super().pause_writing()
-        self._watch_taking()
+        self._watch_receiving()
 
-    def _watch_taking(self) -> None:
-        self._stalled = self.loop.call_later(STALL_S, self._cut_if_stalled, self._untaken())
+    def _watch_receiving(self) -> None:
+        self._stalled = self.loop.call_later(STALL_S, self._cut_if_stalled, self._unreceived())
 
     def _cut_if_stalled(self, before: int) -> None:
-        """Nothing is written meanwhile, so what is untaken can only become less."""
-        if before - self._untaken() < LEAST_RATE * STALL_S:
-            log.info("a client that took next to nothing for %g s was cut off", STALL_S)
+        """Cut the client off if it has received too little since ``before`` bytes were left.
+
+        Nothing is written meanwhile, so their number only decreases.
+        """
+        if before - self._unreceived() < LEAST_RATE * STALL_S:
+            log.info("a client that received next to nothing for %g s was cut off", STALL_S)
             self.transport.abort()
         else:
-            self._watch_taking()
+            self._watch_receiving()
 
-    def _untaken(self) -> int:
-        """Bytes that the client has not acknowledged; where the system does not say, unsent ones.
+    def _unreceived(self) -> int:
+        """Bytes that the client has not acknowledged, or not been sent if the system cannot tell.
 
-        The kernel's buffers hold megabytes, of which it asks for more only by large parts: a slow
-        client that reads all the time may seem to take nothing for a minute.
+        The kernel's buffers hold megabytes and are refilled in large parts, so by the unsent bytes
+        alone a slow client that reads steadily may seem to receive nothing for a minute.
         """
-        untaken = self.transport.get_write_buffer_size()
+        unreceived = self.transport.get_write_buffer_size()
         with suppress(OSError):
             descriptor = self.transport.get_extra_info("socket").fileno()
             queued = fcntl.ioctl(descriptor, termios.TIOCOUTQ, struct.pack("i", 0))
-            untaken += struct.unpack("i", queued)[0]
-        return untaken
+            unreceived += struct.unpack("i", queued)[0]
+        return unreceived
 
     def resume_writing(self) -> None:
         if self._stalled is not None:
@@ -195,7 +200,7 @@ class TimedConnection(HttpToolsProtocol):
 
     @property
     def _answering(self) -> bool:
-        """Whether there is a request whose headers are complete, and whose answer is not."""
+        """Whether there is a request with complete headers and an incomplete answer."""
         return self.cycle is not None and not self.cycle.response_complete
 
     def _close_after(self, seconds: float) -> None:

@@ -1,4 +1,4 @@
-"""Which pages of other origins may call."""
+"""Decides which pages of other origins may call the API (CORS)."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from app.http.problems import problem_response
 
 
 class Cors(CORSMiddleware):
-    """Starlette's, but a preflight is answered as the Fetch standard has it.
+    """Starlette's CORS middleware, but preflights are answered as the Fetch standard describes.
 
-    The answer says which methods and headers are allowed; whether those the page wants are among
-    them is for the browser to decide, and to tell the page.  Only an origin that may not call at
-    all is refused, with a problem, as everything else is.
+    The answer lists the allowed methods and headers, and the browser decides whether those that the
+    page wants are among them.  Only an origin that may not call at all is refused, with a problem
+    like all other errors.
     """
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:

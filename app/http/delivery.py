@@ -1,4 +1,4 @@
-"""Answers on their way to clients, who may take their time, but not for ever."""
+"""Sends answers to clients, which may be slow, but not without limit."""
 
 from __future__ import annotations
 
@@ -9,21 +9,51 @@ from starlette.datastructures import Headers
 from starlette.requests import ClientDisconnect
 from starlette.types import Message, Send
 
-from app.serving.outgoing import Answers
-
 LEAST_RATE = 4096
-"""Bytes a second at which an answer must be taken, on average."""
-_SLICE = 256 * 1024  # bytes of an answer that are handed on at a time
-_GRACE_S = 60.0  # before an answer's rate matters, the first byte's way included
+"""Bytes per second that a client must receive on average."""
+_SLICE = 256 * 1024  # bytes of an answer that are sent at a time
+_GRACE_S = 60.0  # seconds from the start of an answer until its rate matters
+_YOUNG_S = 5.0  # seconds during which an answer is not cut off for others
+
+
+class Answers:
+    """Counts the bytes of large answers until clients have received them.
+
+    Over ``limit`` bytes, the slowest answer is cut off, so that a few clients that read slowly can
+    neither fill the memory nor keep others out.  To be used on the event loop only; no locks.
+    """
+
+    def __init__(self, limit: int) -> None:
+        self.limit = limit
+        self.bytes = 0
+        self._sizes: dict[Delivery, int] = {}
+
+    def hold(self, delivery: Delivery, size: int) -> None:
+        """Count ``size`` bytes of an answer until :meth:`release`."""
+        self.bytes += size
+        self._cut_the_slowest()
+        self._sizes[delivery] = size
+
+    def release(self, delivery: Delivery) -> None:
+        """Stop counting an answer.  Does nothing for one that is not counted."""
+        self.bytes -= self._sizes.pop(delivery, 0)
+
+    def _cut_the_slowest(self) -> None:
+        remaining = self.bytes - sum(size for each, size in self._sizes.items() if each.is_cut)
+        for delivery in sorted(self._sizes, key=lambda each: each.rate):
+            if remaining <= self.limit:
+                return
+            if delivery.seconds > _YOUNG_S and not delivery.is_cut:
+                delivery.cut()
+                remaining -= self._sizes[delivery]
 
 
 class Delivery:
-    """A ``send`` that hands a large answer on in slices, as fast as its client takes them.
+    """An ASGI ``send`` that sends a large answer in slices, as fast as its client receives them.
 
-    How large it is, its Content-Length says: it is counted until it has been taken, or :meth:`end`
-    is called, whether it comes as a whole or in pieces.
-    ``limit`` is the request's time limit: the work's until the answer begins, then the client's.
-    ``on_start`` is called with the status when the answer begins.
+    A large answer, by its Content-Length, is counted in ``answers`` until it has been received or
+    :meth:`end` is called.  ``limit`` is the request's time limit: until the answer begins, for the
+    work; then for the client.  ``on_start`` is called with the status when the answer begins.
     """
 
     def __init__(
@@ -35,7 +65,7 @@ class Delivery:
     ) -> None:
         self.started = False
         self.gone = False
-        """The client has gone."""
+        """Whether the client has disconnected."""
         self.is_cut = False
         self._send = send
         self._answers = answers
@@ -47,25 +77,25 @@ class Delivery:
 
     @property
     def seconds(self) -> float:
-        """Since the answer began."""
+        """Seconds since the answer began."""
         return asyncio.get_running_loop().time() - self._began
 
     @property
     def rate(self) -> float:
-        """Bytes a second that the client has taken so far."""
+        """Bytes per second that the client has received so far."""
         return self._sent / max(self.seconds, 1e-3)
 
     def end(self) -> None:
-        """Nothing more is delivered.  Calling it again does no harm."""
+        """Stop counting the answer.  Further calls do nothing."""
         self._answers.release(self)
 
     def cut(self) -> None:
-        """End the delivery at once, as its time limit does."""
+        """End the delivery immediately, as if its time limit had passed."""
         self.is_cut = True
         self._limit.reschedule(asyncio.get_running_loop().time())
 
     async def __call__(self, message: Message) -> None:
-        """Raises ClientDisconnect when the client goes before it has taken a large answer."""
+        """Raises ClientDisconnect if the client leaves before it has received a large answer."""
         if not self.started:
             self.started = True
             self._began = asyncio.get_running_loop().time()
@@ -83,7 +113,7 @@ class Delivery:
             await self._send_part(body[start : start + _SLICE])
         if message.get("more_body", False):
             return
-        # a server waits before it sends: with nothing, until the last slice is nearly taken
+        # a server waits for its buffers before it sends; so this waits for most of the last slice
         await self._send_part(b"")
         self.end()
         await self._send({**message, "body": b""})
@@ -92,7 +122,7 @@ class Delivery:
         await self._send({"type": "http.response.body", "body": part, "more_body": True})
         self._sent += len(part)
         self._extend()
-        await asyncio.sleep(0)  # to hear of the client's going
+        await asyncio.sleep(0)  # lets the task run that notices a disconnect
         if self.gone:
             raise ClientDisconnect
 

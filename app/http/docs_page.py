@@ -1,4 +1,4 @@
-"""``GET /docs``: the OpenAPI description for people, in a Swagger UI that needs no other server."""
+"""``GET /docs``: the OpenAPI description in a Swagger UI that needs no other server."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from starlette.staticfiles import StaticFiles
 from starlette.types import Receive, Scope, Send
 
 _ASSETS = ("fastapi_offline", "static")
-"""The package that brings Swagger UI's files, and where in it they are."""
+"""A package that contains Swagger UI's files, and their folder in it."""
 _RANGE = (b"range", b"if-range")
 
-# Addresses are relative, so that the page works behind a proxy's path prefix, too.
+# URLs are relative, so that the page also works behind a proxy's path prefix.
 _PAGE = """\
 <!doctype html>
 <html lang="en">
@@ -54,7 +54,7 @@ async def start() -> Response:
 
 
 class _Assets(StaticFiles):
-    """Whole files only: what Starlette says to a bad Range is no problem of RFC 9457."""
+    """Serves whole files only, because Starlette answers an invalid Range without a problem."""
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         headers = [header for header in scope["headers"] if header[0] not in _RANGE]
@@ -62,6 +62,6 @@ class _Assets(StaticFiles):
 
 
 def install(app: FastAPI) -> None:
-    """Serve the page and what it loads."""
+    """Serve the page and its files."""
     app.include_router(router)
     app.mount("/docs/assets", _Assets(packages=[_ASSETS]), name="docs-assets")

@@ -1,4 +1,4 @@
-"""What is judged by the head of a request alone, before anybody else sees it."""
+"""Checks the head of a request before anything else sees it."""
 
 from __future__ import annotations
 
@@ -11,19 +11,18 @@ from app.errors import InvalidHead
 from app.http.problems import problem_response
 
 MAX_HEADERS = 100
-"""Browsers send 20 or so, and proxies add a few.  Every look-up of a header goes through them."""
+"""Browsers send about 20, and proxies add a few.  Every look-up searches through all of them."""
 _CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029]")
 
 
 class Edge:
-    """Refuses heads that no honest client sends, and drops cookies.
+    """Refuses heads that no honest client sends, and removes cookies.
 
-    A path with a control character is taken for different paths by different readers: a regular
-    expression's ``$`` also matches before a line break at the end.  So such a path gets no further.
+    Components may disagree on a path with a control character: a regular expression's ``$``, for
+    example, also matches before a line break at the end.  So such paths are refused.
 
-    The service has no use for cookies, but FastAPI parses them for every route, and the standard
-    library takes time that grows with the square of the backslashes in them (CVE-2024-7592, in
-    Python before 3.11.10).
+    The service does not use cookies, but FastAPI parses them for every route, and in Python before
+    3.11.10 that takes time quadratic in the number of backslashes (CVE-2024-7592).
     """
 
     def __init__(self, app: ASGIApp) -> None:

@@ -1,4 +1,4 @@
-"""The gate of ``POST /enhance``: what a request must pass before its work begins."""
+"""The gate of ``POST /enhance``: all that happens to a request before its work begins."""
 
 from __future__ import annotations
 
@@ -17,93 +17,80 @@ from app.http.body import check_form, check_length, pieces, read_form
 from app.http.delivery import Delivery
 from app.http.problems import problem_response
 from app.serving.service import Service
-from app.settings import Settings
 from app.text import printable
 
 log = logging.getLogger(__name__)
 
-_SHORTEST_S = 0.001  # of a deadline that a caller may set: nothing is done in less
+_SHORTEST_S = 0.001  # the shortest deadline that a client may set
 
 
 class GatedRoute(APIRoute):
-    """A route behind the gate: whatever path the router has matched, there is no way around it."""
+    """Admits requests, reads their bodies, and enforces their deadlines.
+
+    Before the first byte of a body is read, it checks whether the service is serving, what the
+    headers say about the body, and how many requests are in flight.  The deadline begins here and
+    includes reading the body.  If it passes, or the client disconnects, all work for the request is
+    cancelled.  The request's state holds its :class:`app.serving.admission.Visit`.
+
+    The gate is part of the route, so that it cannot be bypassed, whatever path has matched.
+    """
 
     async def handle(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["method"] not in (self.methods or ()):
             await super().handle(scope, receive, send)  # 405
             return
-        settings: Settings = scope["app"].state.service.settings
-        gate = Gate(super().handle, settings.max_body_bytes, settings.request_timeout_s)
-        await gate(scope, receive, send)
-
-
-class Gate:
-    """Admits requests, reads their bodies, and holds them to their deadlines.
-
-    Before the first byte of a body: whether the service is serving, what the body is said to be,
-    who else is in flight.  The deadline runs from here; the body is read under it, and when it
-    passes, or the client goes away, whatever is done for the request is cancelled.  The visit
-    (:class:`app.serving.admission.Visit`) is left in the request's state.
-    """
-
-    def __init__(self, app: ASGIApp, max_body: int, timeout_s: float) -> None:
-        self.app = app
-        self.max_body = max_body
-        self.timeout_s = timeout_s
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         try:
-            await self._admit(scope, receive, send)
+            await _admit(super().handle, scope, receive, send)
         except ClientDisconnect:
-            pass  # nobody is there to be told
+            pass  # nobody would receive an answer
         except ServiceError as error:
             await problem_response(Request(scope), error)(scope, receive, send)
 
-    async def _admit(self, scope: Scope, receive: Receive, send: Send) -> None:
-        service: Service = scope["app"].state.service
-        headers = Headers(scope=scope)
-        deadline = Deadline(_timeout(headers, self.timeout_s))
-        service.serving()
-        _check_query(scope)
-        boundary = check_form(headers)
-        declared = int(headers.get("content-length", 0))
-        check_length(declared, self.max_body)
-        delivery: Delivery | None = None
-        with service.admission.visit(declared, deadline) as visit:
-            scope["state"]["visit"] = visit
-            try:
-                async with asyncio.timeout(deadline.seconds) as limit:
-                    form = [await read_form(receive, boundary, self.max_body, visit.receive)]
-                    visit.complete()
-                    service.metrics.upload_seconds.observe(visit.upload_seconds)
-                    delivery = Delivery(
-                        send,
-                        service.answers,
-                        limit,
-                        on_start=lambda status: visit.finish(served=status < 400),
-                    )
-                    await _while_wanted(self.app, scope, form, receive, delivery)
-            except TimeoutError as error:
-                if delivery is None or not delivery.started:
-                    raise deadline.error() from error
-                log.info(
-                    "an answer was cut off, for it was taken too slowly, request %s",
-                    scope["state"]["request_id"],
+
+async def _admit(app: ASGIApp, scope: Scope, receive: Receive, send: Send) -> None:
+    """Run the application on an admitted request.  Raises ServiceError, ClientDisconnect."""
+    service: Service = scope["app"].state.service
+    settings = service.settings
+    headers = Headers(scope=scope)
+    deadline = Deadline(_timeout(headers, settings.request_timeout_s))
+    service.serving()
+    _check_query(scope)
+    boundary = check_form(headers)
+    declared = int(headers.get("content-length", 0))
+    check_length(declared, settings.max_body_bytes)
+    delivery: Delivery | None = None
+    with service.admission.visit(declared, deadline) as visit:
+        scope["state"]["visit"] = visit
+        try:
+            async with asyncio.timeout(deadline.seconds) as limit:
+                form = [await read_form(receive, boundary, settings.max_body_bytes, visit.receive)]
+                visit.complete()
+                service.metrics.upload_seconds.observe(visit.upload_seconds)
+                delivery = Delivery(
+                    send,
+                    scope["app"].state.answers,
+                    limit,
+                    on_start=lambda status: visit.finish(served=status < 400),
                 )
-            finally:
-                if delivery is not None:
-                    delivery.end()
-                deadline.end()  # threads that still work for this request stop at their next step
+                await _while_wanted(app, scope, form, receive, delivery)
+        except TimeoutError as error:
+            if delivery is None or not delivery.started:
+                raise deadline.error() from error
+            log.info("an answer was cut off because the client received it too slowly")
+        finally:
+            if delivery is not None:
+                delivery.end()
+            deadline.end()  # threads that still work for it stop before their next step
 
 
 async def _while_wanted(
     app: ASGIApp, scope: Scope, bodies: list[bytes], receive: Receive, delivery: Delivery
 ) -> None:
-    """Run the application on a body; cancel it when the client goes before its answer begins.
+    """Run the application on a body; cancel it if the client disconnects before its answer begins.
 
-    The body is taken out of ``bodies``, so that it is not kept while it is worked on.  It is handed
-    on in pieces, between which the event loop turns to others: a form can be made such that parsing
-    it takes seconds.  Raises ClientDisconnect when the client goes.
+    The body is removed from ``bodies``, so that its memory is released when it has been parsed.  It
+    is passed on in pieces, between which the event loop runs other tasks, because a form can be
+    constructed that takes seconds to parse.  Raises ClientDisconnect.
     """
     gone = asyncio.Event()
     body = pieces(bodies.pop())
@@ -143,17 +130,17 @@ async def _while_wanted(
 
 
 def _check_query(scope: Scope) -> None:
-    """Raises InvalidRequest when somebody means options by a query string."""
+    """Raise InvalidRequest if there is a query string, in which somebody may have put options."""
     names = list(QueryParams(scope["query_string"]))
     if names:
         first = printable(names[0][:40])
         raise InvalidRequest(
-            f"Options are fields of the form, beside the file; the query string has {first!r}."
+            f"Options are fields of the form, like the file; the query string has {first!r}."
         )
 
 
 def _timeout(headers: Headers, most: float) -> float:
-    """Seconds.  Raises InvalidRequest when the caller's header is no time to work in."""
+    """The seconds until the deadline.  Raises InvalidRequest for an unusable X-Request-Timeout."""
     given = headers.get("x-request-timeout")
     if given is None:
         return most

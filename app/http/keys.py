@@ -1,4 +1,4 @@
-"""Who gets in: API keys, where there are any."""
+"""Checks API keys, if there are any."""
 
 from __future__ import annotations
 
@@ -10,17 +10,16 @@ from starlette.requests import Request
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from app.errors import Unauthorized
-from app.http.page import is_page
-from app.http.paths import is_docs, is_probe, route_path
+from app.http.paths import is_docs, is_page, is_probe, route_path
 from app.http.problems import problem_response
 
 
 class ApiKeys:
     """Refuses requests without one of the keys, before the body is read.
 
-    A key comes as ``X-API-Key`` or ``Authorization: Bearer``.  Probes are exempt, and so are the
-    demo page and the documentation: they hold nothing secret, and a browser has no key before a
-    page has asked for it.  What the two call needs one.
+    A key is sent as ``X-API-Key`` or ``Authorization: Bearer``.  Probes, the demo page and the
+    documentation are exempt: the pages hold nothing secret, and a browser has no key before a page
+    has asked for it.  The requests that the pages send need a key.
     """
 
     def __init__(self, app: ASGIApp, keys: Sequence[str]) -> None:
@@ -40,7 +39,7 @@ class ApiKeys:
         if given is None:
             scheme, _, token = headers.get("authorization", "").partition(" ")
             given = token.strip() if scheme.lower() == "bearer" else ""
-        # every key is compared, each in constant time: timing tells nothing of how near a guess is
+        # every key is compared, in constant time, so that timing reveals nothing about a guess
         matches = [hmac.compare_digest(given.encode(), key) for key in self.keys]
         return any(matches)
 

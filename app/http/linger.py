@@ -1,4 +1,4 @@
-"""Answers that come before the end of a request's body."""
+"""Closes connections whose request was answered before the end of its body."""
 
 from __future__ import annotations
 
@@ -14,15 +14,16 @@ _PAUSE_S = 0.01
 
 
 class CloseUnread:
-    """Closes the connection when an answer comes before the end of the body.
+    """Closes the connection if an answer begins before the end of the body.
 
-    Left open, it would go on taking in what nobody wants: gigabytes, or a byte a minute.  Closed at
-    once, with bytes on their way, it would be reset, and the client might never see its answer.  So
-    for a moment the rest is read, slowly, and thrown away (nginx calls that a lingering close).
+    An open connection would continue to receive a body that nobody needs: gigabytes, or a byte a
+    minute.  If it were closed immediately, with bytes on their way, it would be reset and the
+    client might never see the answer.  So for a moment the rest is read slowly and discarded, which
+    nginx calls a lingering close.
 
-    A small body that was refused unread is cheaper to take in than a new connection is to make: in
-    an overload, most requests are such.  The server throws it away as it comes, and has a time for
-    that (:class:`app.http.connections.TimedConnection`).
+    Receiving a small refused body is cheaper than making a new connection, and in an overload most
+    requests are like that.  The server discards it as it arrives, within a time limit
+    (:class:`app.http.connections.TimedConnection`).
     """
 
     def __init__(self, app: ASGIApp) -> None:
@@ -33,7 +34,7 @@ class CloseUnread:
             await self.app(scope, receive, send)
             return
         headers = Headers(scope=scope)
-        # who asks before sending is not sending, until we receive: nothing is on its way then
+        # a client that expects 100 Continue sends nothing until we receive
         waits = headers.get("expect", "").lower() == "100-continue"
         harmless = not waits and int(headers.get("content-length", _SMALL + 1)) <= _SMALL
         read = closing = False
@@ -66,7 +67,7 @@ def _has_body(headers: Headers) -> bool:
 
 
 async def _discard(receive: Receive) -> None:
-    """Read what still comes, for a moment; the pauses keep a fast sender slow."""
+    """Read the rest for a moment, with pauses that slow a fast sender down."""
     with suppress(TimeoutError):
         async with asyncio.timeout(_LINGER_S):
             while (await receive()).get("more_body", False):  # noqa: ASYNC110

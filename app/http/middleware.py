@@ -1,4 +1,4 @@
-"""Pure ASGI middleware: what happens to a request before its body is read."""
+"""ASGI middleware that identifies, counts, times and logs requests."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ from app.serving.metrics import CLIENT_GONE, Metrics
 
 log = logging.getLogger(__name__)
 
-_UNKNOWN = "unknown"  # for paths that are no routes: theirs are without number
+_UNKNOWN = "unknown"  # for all paths without a route, of which there is no end
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,128}")
 
 
 class RequestId:
-    """Gives every request an id, the caller's own if it is harmless, and returns it.
+    """Gives every request an id, the client's own if it is harmless, and returns it.
 
-    What is logged on behalf of the request carries it, too (:data:`app.log.request_id`).
+    Log records about the request contain it, too (:data:`app.log.request_id`).
     """
 
     def __init__(self, app: ASGIApp) -> None:
@@ -50,10 +50,11 @@ class RequestId:
 class ObserveRequests:
     """Counts, times and logs every request, by route and status.
 
-    The log has a line a request, at debug for probes and scrapes; nothing of it is the caller's own
-    but the id, which :class:`RequestId` has checked.  In JSON its numbers are fields of their own.
-    A client that goes away, or is cut off, before its answer is complete is a 499, as nginx has it.
-    The time is the service's own, from the last byte of the request to the first of its answer.
+    The log has one line per request, at level debug for probes and scrapes.  Nothing in it comes
+    from the client but the id, which :class:`RequestId` has checked.  As JSON its values are
+    separate fields.  A request whose client disconnects, or is cut off, before its answer is
+    complete has status 499, as in nginx.  The time is the service's own: from the last byte of the
+    request to the first byte of the answer.
     """
 
     def __init__(self, app: ASGIApp, metrics: Metrics) -> None:
@@ -80,7 +81,7 @@ class ObserveRequests:
         try:
             await self.app(scope, receive, send_noting)
         except Exception:
-            status = 500 if status == CLIENT_GONE else status  # what the server says then
+            status = 500 if status == CLIENT_GONE else status  # which the server then sends
             raise
         else:
             status = status if complete else CLIENT_GONE
@@ -94,7 +95,7 @@ class ObserveRequests:
     def _note(
         self, state: dict[str, Any], route: str, status: int, seconds: float, level: int
     ) -> None:
-        """``state`` is the request's: what problem it had, and how many faces its photo."""
+        """``state`` is the request's; it may hold its problem and its number of faces."""
         problem, faces = state.get("problem"), state.get("faces")
         self.metrics.observe_request(route, status, seconds, problem)
         fields = {
@@ -116,5 +117,5 @@ class ObserveRequests:
 
 
 def _route(path: str) -> str:
-    """The route of a request that was answered before it got there."""
+    """The route of a request that was answered before it was routed."""
     return path if path == ENHANCE else _UNKNOWN

@@ -1,4 +1,4 @@
-"""What the OpenAPI description says beyond the types of the routes: errors, headers, keys."""
+"""Adds errors, headers, keys and examples to the OpenAPI description of the routes."""
 
 from __future__ import annotations
 
@@ -32,12 +32,12 @@ from app.imaging.formats import LABELS
 SUMMARY = "Restores every face of a photo."
 
 DESCRIPTION = """\
-Send a photo to `POST /enhance`; it comes back with its faces restored, as a picture or, with
-`Accept: application/json`, as an object that also says where the faces are.
+Send a photo to `POST /enhance`; the answer is the photo with its faces restored, as a picture or,
+with `Accept: application/json`, as an object that also says where the faces are.
 
-Every error is `application/problem+json` (RFC 9457) with the request's id. Where API keys are set,
-all requests but probes and this documentation need one, as `X-API-Key` or as
-`Authorization: Bearer`: give it under "Authorize".
+Every error is `application/problem+json` (RFC 9457) with the request's id. If API keys are set, all
+requests except probes and this documentation need one, as `X-API-Key` or `Authorization: Bearer`:
+enter it under "Authorize".
 """
 
 PHOTOS, OPERATIONS = "photos", "operations"
@@ -48,20 +48,20 @@ TAGS = [
 ]
 
 NO_KEY: dict[str, Any] = {"security": []}
-"""``openapi_extra`` of a route that needs no key."""
+"""``openapi_extra`` of routes that need no key."""
 
-REQUEST_HEADERS = [  # the gate and the middleware read them, before the routes
+REQUEST_HEADERS = [  # read by the gate and the middleware, so that FastAPI does not know them
     {
         "name": "X-Request-Timeout",
         "in": "header",
-        "description": "seconds; can shorten the service's deadline",
+        "description": "seconds; may shorten the service's deadline",
         "schema": {"type": "number", "minimum": 0.001},
     },
     {
         "name": "X-Request-ID",
         "in": "header",
-        "description": "taken over if it is 1 to 128 of A-Z, a-z, 0-9, dot, underscore and hyphen; "
-        "else the request gets a new one",
+        "description": "used if it is 1 to 128 of A-Z, a-z, 0-9, dot, underscore and hyphen; "
+        "otherwise the request gets a new one",
         "schema": {"type": "string"},
     },
 ]
@@ -77,9 +77,9 @@ _SECURITY_SCHEMES = {
 }
 
 _DESCRIPTIONS = {
-    400: "No multipart form, a broken one, or one in another charset than UTF-8; too many headers",
-    401: "Wrong or missing API key, where keys are set",
-    413: "Too many bytes, or too many pixels in or out",
+    400: "Not a multipart form in UTF-8, or too many headers",
+    401: "Wrong or missing API key, if keys are set",
+    413: "Too many bytes, or too many pixels in the photo or the result",
     415: "Not a picture this service reads",
     422: "No file, an option out of range or in the query string, a broken picture, or no face "
     "with require_face",
@@ -103,7 +103,7 @@ _DETAILS: dict[type[ServiceError], str] = {
     NotServing: "The service is starting.",
     Overloaded: "Too many requests are in flight.",
     QueueFull: "Too many faces are waiting; try again.",
-    MemoryFull: "There is too little memory for this photo now.",
+    MemoryFull: "There is too little memory for this photo right now.",
     DeadlineExceeded: "Not done within 30 s.",
 }
 
@@ -118,23 +118,23 @@ def _header(description: str, example: str | int, **schema: str | int) -> dict[s
 
 
 REQUEST_ID = {"X-Request-ID": _header("the request's id", "0b6f2c1e9d4a4f7f")}
-"""Of every answer."""
+"""The headers of every answer."""
 
 ENHANCED_HEADERS = {
     **REQUEST_ID,
     "X-Faces-Detected": _header("faces found", 1, type="integer", minimum=0),
     "X-Faces-Restored": _header("faces restored", 1, type="integer", minimum=0),
     "X-Model": _header(
-        "name of the generator, letters beyond ASCII escaped as in Python", "gpen-starter-256"
+        "name of the generator; non-ASCII letters are escaped as in Python", "gpen-starter-256"
     ),
-    "X-Upscaler": _header("what enlarged the photo; absent with upscale 1", "bicubic")
+    "X-Upscaler": _header("what enlarged the photo; absent if upscale is 1", "bicubic")
     | {"required": False},
     "Server-Timing": _header(
-        "the stages, in milliseconds, from the request's last byte on",
+        "the stages since the last byte of the request, in milliseconds",
         "wait;dur=3.2, decode;dur=21.4",
     ),
 }
-"""Of the answer with a restored photo."""
+"""The headers of an answer with a restored photo."""
 
 _ERROR_HEADERS = {
     401: {"WWW-Authenticate": _header("how to send a key", 'Bearer realm="gpen"')},
@@ -142,7 +142,7 @@ _ERROR_HEADERS = {
 }
 
 _ENHANCED = {
-    "image": "/9j/4AAQSkZJRgABAQAAAQABAAD/2wBDAAIBAQEB",  # a real one goes on
+    "image": "/9j/4AAQSkZJRgABAQAAAQABAAD/2wBDAAIBAQEB",  # shortened
     "media_type": "image/jpeg",
     "width": 1600,
     "height": 1200,
@@ -188,11 +188,11 @@ _HEALTH = {
 _STARTING = {"status": "starting", "version": "0.1.0"}
 
 _EXAMPLES = {"EnhancedModel": [_ENHANCED], "HealthModel": [_HEALTH, _STARTING]}
-"""Of answers, by the names of their models."""
+"""Examples of answers, by the names of their models."""
 
 
 def answers_with_problems(*statuses: int) -> dict[int | str, dict[str, Any]]:
-    """``responses`` of a route that answers with these statuses, each a problem with examples."""
+    """``responses`` of a route for these statuses, each with examples of its problems."""
     return {
         status: {
             "description": _DESCRIPTIONS[status],
@@ -223,18 +223,18 @@ def _example(error: type[ServiceError], detail: str) -> dict[str, Any]:
 
 
 def install(app: FastAPI, needs_key: bool) -> None:
-    """Complete the description that an application gives of itself."""
+    """Complete the OpenAPI description of an application."""
     of_routes: Callable[[], dict[str, Any]] = app.openapi
 
     @cache
     def openapi() -> dict[str, Any]:
         return _completed(of_routes(), needs_key)
 
-    app.openapi = openapi  # type: ignore[method-assign]  # as FastAPI's guide has it
+    app.openapi = openapi  # type: ignore[method-assign]  # as FastAPI's guide does
 
 
 def _completed(description: dict[str, Any], needs_key: bool) -> dict[str, Any]:
-    # examples are added here because FastAPI would leave out what is null in them
+    # examples are added here, because FastAPI would omit their null values
     schemas = description["components"]["schemas"] | {"Problem": Problem.model_json_schema()}
     examples = {name: schemas[name] | {"examples": given} for name, given in _EXAMPLES.items()}
     keys: list[dict[str, list[str]]] = [{name: []} for name in _SECURITY_SCHEMES]

@@ -1,4 +1,4 @@
-"""Errors as RFC 9457 ``application/problem+json``, whoever raised them."""
+"""Turns all errors into RFC 9457 problems (``application/problem+json``)."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from app.text import printable
 log = logging.getLogger(__name__)
 
 MEDIA_TYPE = "application/problem+json"
-_NAME = 60  # characters of a field's name: it is the client's
+_NAME = 60  # characters shown of a field's name, which the client chooses
 
 
 class Problem(BaseModel):
@@ -39,7 +39,7 @@ def problem_response(request: Request, error: ServiceError) -> Response:
 
 
 def install(app: FastAPI) -> None:
-    """Make every error of an application a problem."""
+    """Answer every error of an application with a problem."""
     app.add_exception_handler(ServiceError, _on_service_error)
     app.add_exception_handler(RequestValidationError, _on_validation_error)
     app.add_exception_handler(HTTPException, _on_http_exception)
@@ -50,7 +50,7 @@ async def _on_service_error(request: Request, error: Exception) -> Response:
 
 
 async def _on_validation_error(request: Request, error: Exception) -> Response:
-    """A field of the form."""
+    """For a field of the form."""
     lines = [
         f"{_field(item['loc'][1:])}: {item['msg'].removeprefix('Value error, ')}"
         for item in cast(RequestValidationError, error).errors()
@@ -63,14 +63,12 @@ def _field(location: Sequence[str | int]) -> str:
 
 
 async def _on_http_exception(request: Request, error: Exception) -> Response:
-    """What Starlette and FastAPI raise: 404, 405, a form that cannot be parsed."""
+    """For what Starlette and FastAPI raise: 404, 405, a form that cannot be parsed."""
     error = cast(HTTPException, error)
     if error.status_code == HTTPStatus.BAD_REQUEST:
         detail = str(error.detail)
-        if detail.startswith("Part exceeded"):  # a picture without a filename is such a part
-            detail = (
-                "A field of text is longer than 1 MB; a picture is sent as a file, with a filename."
-            )
+        if detail.startswith("Part exceeded"):  # typically a picture without a filename
+            detail = "A text field is longer than 1 MB; send a picture as a file, with a filename."
         return problem_response(request, InvalidForm(detail))
     if error.status_code == TooLarge.status:
         return problem_response(request, TooLarge(str(error.detail)))
@@ -80,9 +78,9 @@ async def _on_http_exception(request: Request, error: Exception) -> Response:
 
 
 class BugsAsProblems:
-    """The last resort: generic text for the client, the trace for the log.
+    """Answers unexpected exceptions with a generic problem, and logs the traceback.
 
-    Starlette has one too, but outside of all middleware: its answers would lack their headers.
+    Starlette's own handler is outside all middleware, so its answers would lack their headers.
     """
 
     def __init__(self, app: ASGIApp) -> None:

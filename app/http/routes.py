@@ -1,4 +1,4 @@
-"""The routes."""
+"""The routes of the API."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from pydantic import BeforeValidator, ConfigDict, Field
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
+from werkzeug.http import parse_accept_header
 
 from app.errors import TooLarge
 from app.faces.pipeline import Enhanced, Timings
@@ -44,24 +45,16 @@ from app.text import ascii_printable
 router = APIRouter(generate_unique_id_function=lambda route: route.name)
 gated = APIRouter(route_class=GatedRoute, generate_unique_id_function=lambda route: route.name)
 
-EXPOSED_HEADERS = [
-    "Retry-After",
-    "Server-Timing",
-    "X-Faces-Detected",
-    "X-Faces-Restored",
-    "X-Model",
-    "X-Request-ID",
-    "X-Upscaler",
-]
-"""What a page of another origin may read of an answer."""
+EXPOSED_HEADERS = ["Retry-After", *ENHANCED_HEADERS]
+"""The headers of an answer that a page of another origin may read."""
 
 _BINARY = {"type": "string", "format": "binary"}
 
 
 def _is_file(value: object) -> object:
     if isinstance(value, str):
-        raise ValueError(  # noqa: TRY004  (pydantic makes a problem of ValueErrors alone)
-            "This is a field of text; send the picture as a file, with a filename "
+        raise ValueError(  # noqa: TRY004  (pydantic handles only ValueErrors)
+            "This is a text field; send the picture as a file, with a filename "
             "(curl: -F file=@photo.jpg)"
         )
     return value
@@ -73,8 +66,8 @@ class EnhanceForm(EnhanceOptions):
     model_config = ConfigDict(arbitrary_types_allowed=True)
 
     file: Annotated[UploadFile, BeforeValidator(_is_file)] = Field(
-        description=f"{LABELS}; of an animation the first frame",
-        json_schema_extra={"format": "binary"},  # generators of clients look for it
+        description=f"{LABELS}; the first frame of an animation",
+        json_schema_extra={"format": "binary"},  # which generators of clients look for
     )
 
 
@@ -91,7 +84,7 @@ def _service(request: Request) -> Service:
     openapi_extra={"parameters": REQUEST_HEADERS},
     responses={
         200: {
-            "description": "The picture, or JSON with it if asked for by `Accept`",
+            "description": "The picture, or JSON that contains it if `Accept` asks for that",
             "headers": ENHANCED_HEADERS,
             "model": EnhancedModel,
             "content": {
@@ -105,7 +98,7 @@ async def enhance(
     request: Request,
     form: Annotated[EnhanceForm, Form(media_type="multipart/form-data")],
 ) -> Response:
-    """The photo comes back whole, as a picture, or, with `Accept: application/json`, as an object
+    """Returns the restored photo as a picture or, with `Accept: application/json`, as an object
     with the picture in base64, its faces and the timings.
     """
     service = _service(request)
@@ -137,7 +130,7 @@ def _headers(enhanced: Enhanced) -> dict[str, str]:
 
 
 def _attributes(enhanced: Enhanced) -> dict[str, str | int | float]:
-    """Of the request's span, where requests are traced."""
+    """Attributes of the request's span, for tracing."""
     return {
         "gpen.model": enhanced.model,
         "gpen.faces": len(enhanced.reports),
@@ -146,7 +139,7 @@ def _attributes(enhanced: Enhanced) -> dict[str, str | int | float]:
 
 
 def _described(enhanced: Enhanced) -> EnhancedModel:
-    """The answer in JSON, but for the picture."""
+    """The answer in JSON, without the picture."""
     return EnhancedModel(
         image="",
         media_type=enhanced.picture.media_type,
@@ -164,27 +157,17 @@ def _milliseconds(timings: Timings) -> dict[str, float]:
 
 
 def wants_json(accept: str) -> bool:
-    """Whether an Accept header names JSON, and no kind of image before it (RFC 9110, 12.5.1)."""
+    """Whether an Accept header names JSON, and prefers no kind of image to it.
+
+    A wildcard such as ``*/*`` does not ask for JSON.
+    """
     json_quality = image_quality = 0.0
-    for part in accept.lower().split(","):
-        media_type, _, parameters = part.partition(";")
-        quality = _quality(parameters)
-        if media_type.strip() == "application/json":
-            json_quality = quality
-        elif media_type.strip().startswith("image/"):
+    for media_range, quality in parse_accept_header(accept.lower()):
+        if media_range.partition(";")[0] == "application/json":
+            json_quality = max(json_quality, quality)
+        elif media_range.startswith("image/"):
             image_quality = max(image_quality, quality)
     return json_quality > 0 and json_quality >= image_quality
-
-
-def _quality(parameters: str) -> float:
-    for parameter in parameters.split(";"):
-        name, _, value = parameter.partition("=")
-        if name.strip() == "q":
-            try:
-                return float(value)
-            except ValueError:
-                return 0.0
-    return 1.0
 
 
 _HEALTH: dict[str, Any] = {
@@ -192,7 +175,7 @@ _HEALTH: dict[str, Any] = {
     "response_model_exclude_none": True,
     "openapi_extra": NO_KEY,
     "responses": {
-        200: {"description": "It serves", "headers": REQUEST_ID},
+        200: {"description": "Serving", "headers": REQUEST_ID},
         503: {
             "description": "Starting, draining or failed",
             "headers": REQUEST_ID,
@@ -202,6 +185,7 @@ _HEALTH: dict[str, Any] = {
 }
 
 
+@router.get("/health/ready", name="ready", summary="For readiness and startup probes", **_HEALTH)
 @router.get("/health", summary="What is served, and how", **_HEALTH)
 async def health(request: Request, response: Response) -> HealthModel:
     """503 unless `status` is `ok`."""
@@ -225,21 +209,15 @@ async def health(request: Request, response: Response) -> HealthModel:
     )
 
 
-@router.get("/health/ready", summary="For readiness and startup probes", **_HEALTH)
-async def ready(request: Request, response: Response) -> HealthModel:
-    """The same as `/health`."""
-    return await health(request, response)
-
-
 @router.get(
     "/health/live",
     tags=[OPERATIONS],
     summary="For liveness probes",
     openapi_extra=NO_KEY,
-    responses={200: {"description": "It is alive", "headers": REQUEST_ID}},
+    responses={200: {"description": "Alive", "headers": REQUEST_ID}},
 )
 async def live() -> LiveModel:
-    """The event loop answers; nothing else is asked."""
+    """Shows that the event loop answers, and nothing else."""
     return LiveModel(status="alive")
 
 
@@ -253,12 +231,12 @@ async def live() -> LiveModel:
         **answers_with_problems(401),
     },
 )
-def metrics(request: Request) -> Response:  # in a thread: a device may take its time to answer
-    """In its text format."""
+def metrics(request: Request) -> Response:  # in a thread, because a device may be slow to answer
+    """In Prometheus's text format."""
     registry = request.app.state.metrics.registry
     return Response(generate_latest(registry), media_type=CONTENT_TYPE_LATEST)
 
 
-for _path, _probe in (("/health", health), ("/health/ready", ready), ("/health/live", live)):
-    # some load balancers ask without wanting to hear
+for _path, _probe in (("/health", health), ("/health/ready", health), ("/health/live", live)):
+    # some load balancers probe with HEAD
     router.add_api_route(_path, _probe, methods=["HEAD"], include_in_schema=False)

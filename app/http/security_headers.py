@@ -1,12 +1,11 @@
-"""What a browser is told not to do with an answer."""
+"""Headers that restrict what a browser does with an answer."""
 
 from __future__ import annotations
 
 from starlette.datastructures import MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from app.http.page import is_page
-from app.http.paths import is_docs_page, route_path
+from app.http.paths import is_docs_page, is_page, route_path
 
 _POLICY = "Content-Security-Policy"
 _HEADERS = {
@@ -15,14 +14,14 @@ _HEADERS = {
     "X-Content-Type-Options": "nosniff",
     "X-Frame-Options": "DENY",
 }
-_DOCS = {  # Swagger UI has its icons in its style sheet, and shows pictures from memory
+_DOCS = {  # Swagger UI's icons are data: URLs in its style sheet; it shows pictures as blob: URLs
     **_HEADERS,
     _POLICY: (
         "default-src 'none'; connect-src 'self'; frame-ancestors 'none'; "
         "img-src 'self' blob: data:; script-src 'self'; style-src 'self'"
     ),
 }
-_DEMO = {  # all of it: the page's worker answers to the policy that its own file comes with
+_DEMO = {  # for all files, because the page's worker has the policy of its own file
     **_HEADERS,
     _POLICY: (
         "default-src 'none'; base-uri 'none'; connect-src 'self'; form-action 'none'; "
@@ -34,9 +33,7 @@ _DEMO = {  # all of it: the page's worker answers to the policy that its own fil
 
 
 class SecurityHeaders:
-    """Adds the headers that keep answers from being sniffed, framed or run; pages have their own
-    policy.
-    """
+    """Adds headers that keep answers from being sniffed, framed or run; pages have other ones."""
 
     def __init__(self, app: ASGIApp) -> None:
         self.app = app

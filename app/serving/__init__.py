@@ -1,1 +1,1 @@
-"""What runs as long as the process does."""
+"""The long-lived parts of the service: loaded models, queues, admission, metrics."""

@@ -1,4 +1,4 @@
-"""Who is let in, given who is in already."""
+"""Decides which requests are accepted, given those that are in progress."""
 
 from __future__ import annotations
 
@@ -14,48 +14,51 @@ from app.errors import Overloaded, QueueFull
 from app.pace import Pace
 from app.serving.line import Line
 
-_SHARE = 0.6  # of a deadline that the work before a request may take: costs are averages
-_SHARE_AT_FIRST = 0.4  # while the pace is known from the start alone, which nobody else shared
-_KNOWN_AFTER = 10  # requests
-_TYPICAL_PIXELS, _TYPICAL_BYTES = 1_000_000, 200_000  # of a photo, until some have been seen
-_GRACE_S = 2.0  # before a body is judged by how fast it comes
+_SHARE = 0.6  # of a request's deadline that may be planned, because costs are averages
+_SHARE_AT_FIRST = 0.4  # while the pace is known only from the rehearsal, on an idle service
+_KNOWN_AFTER = 10  # requests, from which on the pace is known
+_TYPICAL_PIXELS, _TYPICAL_BYTES = 1_000_000, 200_000  # of a photo, until some have arrived
+_GRACE_S = 2.0  # before the speed of an upload is judged
 
 
 @dataclass(frozen=True)
 class Cost:
-    """What a request takes of the whole service's time, in seconds, by the size of its photo."""
+    """How much of the whole service's time a request takes, in seconds, by its photo's size."""
 
     photo: float = 0.0
-    """Of any photo: restoring a face."""
+    """For any photo: restoring a face."""
     megapixel: float = 0.0
     """For each megapixel of the output: decoding, pasting, encoding."""
     searched: float = 0.0
     """For each megapixel of the photo: detecting faces."""
     most_searched: float = math.inf
-    """Megapixels: larger photos are made smaller before their faces are detected."""
+    """Megapixels; larger photos are reduced to this before their faces are detected."""
 
     def of(self, pixels: int, scale: int = 1) -> float:
-        """``pixels`` are the output's, which is ``scale`` times as wide as the photo."""
+        """The cost of an output of this many pixels, ``scale`` times as wide as its photo."""
         megapixels = pixels / 1e6
         searched = min(megapixels / scale**2, self.most_searched)
         return self.photo + self.megapixel * megapixels + self.searched * searched
 
 
 class Admission:
-    """Counts requests, bytes of uploads, and work.  For the event loop alone: no locks.
+    """Counts requests, bytes of uploads, and work.
 
-    A request is *at work* from when its photo's size is known until the first byte of its answer,
-    its time in the line included.  Its cost is estimated from that size (:class:`Cost`), and
-    ``ahead`` is the cost of all that are at work; ``pace`` is how many seconds the service really
-    takes for a second of estimated cost, learned from each request whatever the bottleneck is.
-    Where fewer than ``parallel`` are at work, some cores idle.  Whoever could not be done in time
-    is refused at once, so that those who are let in keep their deadline, however many come.
+    A request is *working* from when its photo's size is known until the first byte of its answer,
+    which includes its time in line.  Its cost is estimated from that size (:class:`Cost`), and
+    ``ahead`` is the cost of all working requests.  ``pace`` is how many seconds the service really
+    takes for a second of estimated cost; it is learned from each request, whatever the bottleneck
+    is.  While fewer than ``parallel`` are working, some cores are idle.  A request that could not
+    be finished in time is refused immediately, so that accepted ones meet their deadlines whatever
+    the load.
 
     A request whose body is complete, but whose size in pixels is not known yet, is *coming*.  Its
-    cost, estimated from its length, counts against newcomers, and against those whose bodies are
-    complete after it: a crowd that comes at one moment would otherwise be let in as a whole, for
-    none of it is at work yet.  Bodies that are not complete count as nothing, however many there
-    are: whoever opens connections and sends nothing more must not keep others out.
+    cost, estimated from its length, counts against requests that arrive, or are complete, after it.
+    Otherwise a crowd that arrives at one moment would be accepted as a whole, since none of it is
+    working yet.  Incomplete bodies count as nothing, however many there are: connections that send
+    nothing more must not keep others out.
+
+    To be used on the event loop only; there are no locks.
     """
 
     def __init__(self, line: Line, max_requests: int, max_bytes: int, parallel: int) -> None:
@@ -73,26 +76,26 @@ class Admission:
         self.begin(Cost())
 
     def begin(self, cost: Cost) -> None:
-        """Estimate by ``cost`` from now on."""
+        """Use ``cost`` for estimates from now on."""
         self.cost = cost
         self._typical = Pace(cost.of(_TYPICAL_PIXELS))
         self._per_byte = Pace(self._typical.seconds / _TYPICAL_BYTES)
 
     @property
     def seconds_per_request(self) -> float:
-        """What a typical request takes of the whole service's time."""
+        """How much of the whole service's time a typical request takes."""
         return self.pace.seconds * self._typical.seconds
 
     @property
     def backlog_seconds(self) -> float:
-        """In how many seconds all that are at work or coming will be done."""
+        """Seconds until all working and coming requests are finished."""
         return self.pace.seconds * (self.ahead + _cost(self._coming))
 
     @contextmanager
     def visit(self, declared: int, deadline: Deadline) -> Iterator[Visit]:
-        """Let a request in before the first byte of its body, and count it out whatever happens.
+        """Accept a request before the first byte of its body, and count it until the context ends.
 
-        ``declared`` is the length of the body, 0 where it is unknown.  Raises Overloaded and
+        ``declared`` is the length of the body, or 0 if it is unknown.  Raises Overloaded,
         QueueFull.
         """
         if self.requests >= self.max_requests:
@@ -109,19 +112,19 @@ class Admission:
             self.requests -= 1
 
     def _cost_by_length(self, declared: int) -> float:
-        """Before its size in pixels is known: not more than is typical, less for a small file."""
+        """An estimate without the size in pixels: the typical cost, or less for a small file."""
         typical = self._typical.seconds
         return min(typical, self._per_byte.seconds * declared) if declared else typical
 
     def _learn(self, cost: float, size: int) -> None:
-        """A photo of ``size`` bytes has turned out to have this cost."""
+        """Learn from a photo of ``size`` bytes what a typical request and a byte cost."""
         self._typical.note(cost)
         self._per_byte.note(cost / max(size, 1))
 
     def _check_time(self, cost: float, deadline: Deadline, coming: Collection[Visit] = ()) -> None:
-        """Raises QueueFull or Overloaded where work of this ``cost`` is not to be added.
+        """Raise QueueFull or Overloaded if work of this ``cost`` could not be finished in time.
 
-        ``coming`` are those that will be at work before it.
+        ``coming`` are the requests that will be worked on before it.
         """
         if self.line.is_full:
             raise QueueFull("Too many requests are waiting; try again.", self._retry_after())
@@ -130,39 +133,40 @@ class Admission:
         allowed = (_SHARE if is_known else _SHARE_AT_FIRST) * deadline.remaining
         if self.working + len(coming) >= self.parallel and expected > allowed:
             raise Overloaded(
-                "More is waiting than can be done in time.", self._retry_after(expected - allowed)
+                "More work is waiting than can be finished in time.",
+                self._retry_after(expected - allowed),
             )
 
     def _retry_after(self, room: float = 0.0) -> float:
-        """Seconds: some moment between the first room, in ``room`` seconds, and the backlog's end.
+        """A random number of seconds between the next free place and the end of the backlog.
 
-        Room comes a request at a time until then; spread over it, those who were refused together
-        do not come back together.
+        The next place is free in ``room`` seconds, then more become free one by one.  Spread over
+        that time, requests that were refused together do not return together.
         """
         room = max(room, self.seconds_per_request)
         return random.uniform(room, max(room, self.backlog_seconds))
 
     def _reserve(self, size: int) -> None:
-        """Count bytes of an upload.  Raises Overloaded where they do not fit."""
+        """Count bytes of an upload.  Raises Overloaded if there are too many."""
         if self.bytes + size > self.max_bytes:
             for visit in self._uploads:
-                visit.give_back_if_late()
+                visit.release_if_slow()
         if self.bytes + size > self.max_bytes:
             raise Overloaded("Too many bytes are in flight.", self._retry_after())
         self.bytes += size
 
 
 class Visit:
-    """One request that has been let in.
+    """An accepted request.
 
-    The bytes that it declared are kept for it, so that it is not refused halfway, as long as they
-    come fast enough to be complete by its deadline; others hold no more than has come.
+    The bytes that it declared are reserved, so that it is not refused halfway, as long as they
+    arrive fast enough to be complete by its deadline.  A slower one holds only what has arrived.
     """
 
     def __init__(self, admission: Admission, declared: int, deadline: Deadline) -> None:
         self.deadline = deadline
         self.cost = 0.0
-        """Estimated from its length once the body is complete, then from its pixels."""
+        """Estimated from its length when the body is complete, later from its pixels."""
         self.since = time.monotonic()
         self.completed = self.began = time.perf_counter()
         """When its body was complete; until then, when its headers were."""
@@ -175,25 +179,25 @@ class Visit:
 
     @property
     def upload_seconds(self) -> float:
-        """How long the body took to come."""
+        """How long the body took to arrive."""
         return self.completed - self.began
 
     def receive(self, size: int) -> None:
-        """Count bytes of the body.  Raises Overloaded where more come than are kept for it."""
+        """Count bytes of the body.  Raises Overloaded if there are too many."""
         self._received += size
         if (more := self._received - self._held) > 0:
             self._admission._reserve(more)
             self._held += more
 
-    def give_back_if_late(self) -> None:
-        """Keep no more than has come, if the rest cannot come in time."""
+    def release_if_slow(self) -> None:
+        """Release the bytes that have not arrived, if they cannot arrive in time."""
         elapsed = time.monotonic() - self.since
         rest = self._declared - self._received
         if elapsed > _GRACE_S and self._received / elapsed * self.deadline.remaining < rest:
             self._release(self._held - self._received)
 
     def complete(self) -> None:
-        """The body is complete.  Raises Overloaded and QueueFull."""
+        """Note that the body is complete.  Raises Overloaded, QueueFull."""
         admission = self._admission
         self.completed = time.perf_counter()
         admission._uploads.discard(self)
@@ -202,9 +206,9 @@ class Visit:
         admission._coming.add(self)
 
     def join(self, pixels: int, scale: int = 1) -> None:
-        """Be at work on a photo that will have so many pixels, enlarged by ``scale``.
+        """Begin work on a photo whose output has this many pixels, enlarged by ``scale``.
 
-        Raises Overloaded and QueueFull.
+        Raises Overloaded, QueueFull.
         """
         admission = self._admission
         self.cost = admission.cost.of(pixels, scale)
@@ -217,11 +221,11 @@ class Visit:
         self._joined = time.monotonic()
 
     def finish(self, *, served: bool) -> None:
-        """The answer begins, or the request is given up; only the first call counts.
+        """Note that the answer begins, or that the request ended without; later calls do nothing.
 
-        Work that was refused or given up took less than it would have: it teaches the pace only
-        where it took longer than expected.  Else whoever sends text instead of pictures would open
-        the gate for all.
+        Refused or abandoned work took less time than it would have taken, so the pace learns from
+        it only if it took longer than expected.  Otherwise a client that sends text instead of
+        pictures could make the service accept too much.
         """
         admission = self._admission
         admission._uploads.discard(self)

@@ -1,7 +1,7 @@
-"""Faces of many requests -> batches for the worker that runs the generator.
+"""Puts the faces of many requests into batches for the generator.
 
-A bounded queue counted in faces, a thread that takes from it (on GPUs several), and a future per
-face.
+A bounded queue of faces, a thread that takes batches from it (several for GPUs), and a future for
+each face.
 """
 
 from __future__ import annotations
@@ -38,15 +38,15 @@ class RestoredFace:
 class _Job:
     rank: float
     number: int
-    """Decides between equal ranks."""
+    """Orders jobs of equal rank."""
     crop: Pixels = field(compare=False)
     deadline: Deadline = field(compare=False)
     future: Future[RestoredFace] = field(default_factory=Future, compare=False)
 
     def settle_if_abandoned(self) -> bool:
-        """Whether nobody waits for this face any more; its future is then done.
+        """Return whether nobody waits for this face any more; its future is then done.
 
-        Cancelled last: it may be so at any moment, in the line above too.
+        Cancellation is checked last, because it may happen at any moment, even in the line before.
         """
         if self.deadline.passed and self.future.set_running_or_notify_cancel():
             self.future.set_exception(self.deadline.error())
@@ -55,12 +55,12 @@ class _Job:
 
 
 class FaceQueue:
-    """First come, first served; the faces of one photo count as coming one after the other.
+    """First come, first served, as if the faces of one photo arrived one after the other.
 
-    The n-th is ranked as if it had come n paces after its photo (a pace: the seconds a face takes).
-    So a selfie does not wait for the crowd before it, nor the crowd for every selfie after it.
-    ``limit`` is in faces; ``on_drop`` is told how many were taken out because nobody waits for
-    them.
+    The n-th face is ranked as if it had arrived n times the pace after its photo (the pace is how
+    many seconds a face takes).  So a photo of one face need not wait for the whole crowd before it,
+    nor the crowd for every photo after it.  ``limit`` is in faces; ``on_drop`` is called with the
+    number of faces that were removed because nobody waits for them.
     """
 
     def __init__(
@@ -82,7 +82,7 @@ class FaceQueue:
     ) -> list[Future[RestoredFace]]:
         """Queue the faces of one request, all or none.
 
-        Raises QueueFull when they do not fit, or could not be done in time; NotServing.
+        Raises QueueFull if they do not fit or could not be restored in time, and NotServing.
         """
         pace, now = self.pace.seconds, time.monotonic()
         jobs = [
@@ -100,7 +100,7 @@ class FaceQueue:
                 self._check_pace(jobs, deadline)
                 for job in jobs:
                     heapq.heappush(self._jobs, job)
-                self._changed.notify_all()  # they may be more than one worker takes
+                self._changed.notify_all()  # there may be enough for several workers
         return [job.future for job in jobs]
 
     def _check_pace(self, jobs: list[_Job], deadline: Deadline) -> None:
@@ -110,12 +110,12 @@ class FaceQueue:
             raise QueueFull("More faces are waiting than can be restored in time.", late)
 
     def _late(self, jobs: list[_Job], deadline: Deadline) -> float:
-        """By how many seconds these would miss their deadline for those that come before them."""
+        """By how many seconds these would miss their deadline because of the faces before them."""
         before = sum(job < jobs[-1] for job in self._jobs)
         return (before + len(jobs)) * self.pace.seconds - deadline.remaining if before else 0.0
 
     def take(self, most: int, wait: float) -> list[_Job]:
-        """Wait for a face, then up to ``wait`` seconds for ``most``; empty when closed.
+        """Wait for a face, then up to ``wait`` seconds for ``most``; returns [] when closed.
 
         Faces that nobody waits for any more are dropped; the others are marked as running.
         """
@@ -144,28 +144,28 @@ class FaceQueue:
         self._jobs = waiting
 
     def close(self) -> None:
-        """Refuse new faces; those that wait fail with NotServing."""
+        """Refuse new faces, and fail the waiting ones with NotServing."""
         with self._changed:
             self._closed = True
-            left = self._pop(len(self._jobs))
+            waiting = self._pop(len(self._jobs))
             self._changed.notify_all()
-        for job in left:
+        for job in waiting:
             job.future.set_exception(NotServing("The service is stopping.", retry_after=1))
 
 
 class Worker:
     """The thread that runs the generator.
 
-    ``restore`` is called with (N, size, size, 3), N at most ``max_batch``.  When it fails the batch
-    is split and tried again, down to single faces, so that a bad face fails alone, and a batch that
-    is too large for the device's memory succeeds in parts.  When a single face fails, ``sample``, a
-    batch of one, tells whether the face is to blame: if it fails too, the device is, and the thread
-    ends.
+    ``restore`` is called with (N, size, size, 3) crops, N at most ``max_batch``.  If it fails, the
+    batch is split and tried again, down to single faces, so that only the bad face fails, and a
+    batch that is too large for the device's memory succeeds in parts.  If a single face fails,
+    ``sample``, a batch of one, is restored: if that fails too, the device is to blame and the
+    thread ends.
 
-    ``threads`` is how many cores it may use where the device is the CPU; ``side_by_side``, how many
-    workers take from the queue.
+    ``threads`` is how many threads it may use on a CPU; ``side_by_side`` is how many workers take
+    from the queue.
 
-    ``on_death`` is called when the thread ends though its queue is open; ``on_batch`` with faces
+    ``on_death`` is called if the thread ends while its queue is open, ``on_batch`` with the faces
     and seconds of each batch.
     """
 
@@ -198,12 +198,12 @@ class Worker:
         self._thread.start()
 
     def stop(self) -> None:
-        """Finish the batch at hand, fail what waits, and end the thread."""
+        """Finish the current batch, fail the waiting faces, and end the thread."""
         self._queue.close()
         self._thread.join()
 
     def use(self, restore: Callable[[Crops], Crops], max_batch: int) -> None:
-        """Restore by another function from the next batch on."""
+        """Use another function from the next batch on."""
         self._restore, self.max_batch = restore, max_batch
 
     @property
@@ -212,7 +212,7 @@ class Worker:
 
     @property
     def busy_seconds(self) -> float:
-        """For how long the device has been at what it does now."""
+        """How long the current batch has been running; 0 if there is none."""
         since = self._busy_since
         return 0.0 if since is None else time.monotonic() - since
 
@@ -226,16 +226,16 @@ class Worker:
                 self._busy_since = None
             closed = True
         except Exception:
-            log.critical("the device does not restore even a black picture", exc_info=True)
+            log.critical("the device cannot restore even a black picture", exc_info=True)
         finally:
-            self._queue.close()  # whatever ended this thread, nobody waits for it in vain
+            self._queue.close()  # whatever ended this thread, nobody must wait for it
             _fail(batch, RestorationFailed("A face could not be restored."))
             if not closed:
                 log.critical("the worker died")
                 self._on_death()
 
     def _serve(self, batch: list[_Job]) -> None:
-        """Give every future of the batch a result or an exception.  Raises if the device fails."""
+        """Give each future of the batch a result or an exception.  Raises if the device fails."""
         started = time.perf_counter()
         try:
             restored = self._call(np.stack([job.crop for job in batch]))
@@ -272,14 +272,14 @@ class Worker:
         self._serve(batch[middle:])
 
     def _make_smaller(self, failed: int) -> None:
-        """The next batches are to fit at once."""
+        """Reduce the size of later batches, so that they fit."""
         torch.cuda.empty_cache()
         self.max_batch = min(self.max_batch, (failed + 1) // 2)
-        log.warning("out of memory: batches have %d faces at most from now on", self.max_batch)
+        log.warning("out of memory: batches have at most %d faces from now on", self.max_batch)
 
 
 def _fail(batch: list[_Job], error: ServiceError) -> None:
-    """Give an exception to every face of the batch that has no result."""
+    """Fail every face of the batch that has no result yet."""
     for job in batch:
         if not job.future.done():
             job.future.set_exception(error)

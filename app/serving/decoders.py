@@ -1,4 +1,4 @@
-"""The pool of decoding processes, by the settings."""
+"""The pool of decoding processes that the settings describe."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ _BASE_BYTES, _BYTES_PER_PIXEL = 256_000_000, 60
 def decoder_pool(
     settings: Settings, cores: int, on_death: Callable[[Reason], None] = lambda _: None
 ) -> DecoderPool:
-    """A pool that is not started yet.
+    """A pool, not started yet.
 
-    By default it has a process for each of the ``cores``, on which as many threads decode, and one
-    more, so that headers do not wait for photos.
+    By default it has a process for each of the ``cores``, since that many threads decode photos,
+    and one more, so that reading a header need not wait for photos.
     """
     megabytes = settings.decode_memory_mb
     memory = megabytes * 1_000_000 if megabytes is not None else memory_for(settings.max_pixels)
@@ -26,8 +26,8 @@ def decoder_pool(
 
 
 def memory_for(max_pixels: int) -> int:
-    """Bytes to decode the largest photo.
+    """Bytes needed to decode a photo of ``max_pixels``.
 
-    Measured: the most takes a PNG of 16 bits with alpha, which two libraries read.
+    Measured for the worst case, a 16-bit PNG with alpha, which two libraries read.
     """
     return _BASE_BYTES + _BYTES_PER_PIXEL * max_pixels

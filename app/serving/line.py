@@ -1,4 +1,4 @@
-"""The one line in which requests wait, and the turns that they take from it."""
+"""The line in which requests wait for their turn."""
 
 from __future__ import annotations
 
@@ -16,20 +16,20 @@ class _Waiting:
 
 
 class Line:
-    """Requests whose bodies are complete, in order of arrival; nothing is decoded before its turn.
+    """Requests with complete bodies, in order of arrival.  No photo is decoded before its turn.
 
-    The first in the line gets its turn when
+    The first in line gets its turn when
 
-    - one of the ``readers`` is free: threads that decode photos and detect their faces,
-    - fewer than ``at_once`` photos are at work, those whose faces wait for the generator included,
-    - its pixels fit beside those at work: ``most_pixels`` in all.  A photo that is larger than that
-      by itself gets its turn when it is the only one.
+    - one of the ``readers`` is free, the threads that decode photos and detect their faces,
+    - fewer than ``at_once`` photos are in progress, including those that wait for the generator,
+    - its pixels and those in progress are at most ``most_pixels`` together.  A photo that exceeds
+      the limit by itself gets its turn when it is the only one.
 
-    Nobody overtakes: while a large photo waits for room, the others wait behind it, so that neither
-    starves.  For the event loop alone, therefore without locks.
+    The order never changes: while a large photo waits for room, the others wait behind it, so that
+    the large one is not starved.  To be used on the event loop only; there are no locks.
 
-    ``limit`` is how many may wait; admission keeps to it.  ``on_wait`` is told how many seconds a
-    request has waited, when it gets its turn or gives up.
+    ``limit`` is how many requests may wait, which admission enforces.  ``on_wait`` is called with
+    the seconds that a request waited when it gets its turn or gives up.
     """
 
     def __init__(
@@ -55,14 +55,14 @@ class Line:
 
     @property
     def is_full(self) -> bool:
-        """Whether one more request would find neither a place to wait nor a turn at once."""
+        """Whether one more request could neither wait nor have its turn immediately."""
         free = min(self.readers - self.reading, self.at_once - self.working)
         return len(self._waiting) >= self.limit + max(0, free)
 
     async def turn(self, pixels: int) -> Turn:
-        """Wait for a turn with a photo of so many pixels.
+        """Wait for a turn with a photo of this many pixels.
 
-        Whoever gets one must call :meth:`Turn.read` and :meth:`Turn.end`.
+        The caller must call :meth:`Turn.read` and :meth:`Turn.end`.
         """
         waiting = _Waiting(pixels, asyncio.get_running_loop().create_future())
         self._waiting.append(waiting)
@@ -71,11 +71,11 @@ class Line:
         try:
             return await waiting.turn
         except asyncio.CancelledError:
-            if not waiting.turn.cancelled():  # it came at the same moment
+            if not waiting.turn.cancelled():  # the turn came at the same moment
                 waiting.turn.result().end()
             elif waiting in self._waiting:
                 self._waiting.remove(waiting)
-                self._advance()  # it may have been what the others waited for
+                self._advance()  # it may have held up the others
             raise
         finally:
             self._on_wait(time.perf_counter() - start)
@@ -95,7 +95,7 @@ class Line:
 
 
 class Turn:
-    """The right of a photo to be worked on, from its decoding to its end."""
+    """The right to work on a photo, from decoding it to releasing its memory."""
 
     def __init__(self, line: Line, pixels: int) -> None:
         self._line = line
@@ -106,14 +106,14 @@ class Turn:
         line.pixels += pixels
 
     def read(self) -> None:
-        """Its faces are found: the next photo may be read.  Calling it again does no harm."""
+        """Its faces are found, so the next photo may be read.  Further calls do nothing."""
         if self._reads:
             self._reads = False
             self._line.reading -= 1
             self._line._advance()
 
     def end(self) -> None:
-        """It is no longer in memory.  Calling it again does no harm."""
+        """The photo is no longer in memory.  Further calls do nothing."""
         if self._works:
             self._works = False
             self._line.working -= 1

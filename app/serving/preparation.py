@@ -1,4 +1,4 @@
-"""``gpen prepare``, run beside a service that has begun without."""
+"""Runs ``gpen prepare`` in a subprocess, for a service that started without measurements."""
 
 from __future__ import annotations
 
@@ -14,18 +14,18 @@ from app.settings import Settings
 log = logging.getLogger(__name__)
 
 SETTINGS = ("model", "weights_dir", "cache_dir", "device", "log_level")
-"""Those that preparing depends on."""
+"""The settings that ``gpen prepare`` depends on."""
 
 _SOURCES = Path(app.__path__[0]).resolve().parent
 _RUN = "import sys; sys.path.insert(0, sys.argv.pop(1)); from app.cli import main; main()"
 
 
 async def prepare_apart(settings: Settings) -> bool:
-    """Whether it succeeded; why not is in the log, which both share.
+    """Return whether it succeeded; the reason for a failure is in the log, which both share.
 
-    In a process of its own, that lets others go first: converting takes long, much memory, and
-    Python's lock.  It runs the code that this process runs, and nothing from the working directory.
-    Ends with the task that waits for it.
+    Converting takes long, needs much memory and holds Python's lock, hence a process of its own at
+    low priority.  It runs this process's code, and nothing from the working directory.  It is
+    killed if the task that waits for it is cancelled.
     """
     command = ["nice", sys.executable, "-P", "-c", _RUN, str(_SOURCES), "prepare"]
     for name in SETTINGS:

@@ -1,19 +1,18 @@
-"""What a request costs on this machine, found out before the first one comes."""
+"""Measures what a request costs on this machine, before the first one arrives."""
 
 from __future__ import annotations
 
 import time
 from concurrent.futures import Future
 from io import BytesIO
-from pathlib import Path
 
 import numpy as np
-import skimage
 import torch
 from PIL import Image
 
 from app.cores import core_count
 from app.deadline import NEVER
+from app.engines.samples import PHOTO
 from app.faces.detect import FINE_PIXELS
 from app.faces.pipeline import Decode, Enhanced, find, finish
 from app.options import EnhanceOptions
@@ -27,12 +26,12 @@ _PHOTOS_PER_CORE = 2
 
 
 def rehearse(loaded: Loaded, limits: Limits, threads: int, decode: Decode) -> Cost:
-    """Restore a sample photo several times at once, as requests do under load.
+    """Restore a sample photo several times in parallel, as requests do under load.
 
-    The generator alone would promise too much: most of a request's time goes into decoding,
-    detecting, pasting and encoding, which compete with it for the cores.  ``threads`` is how many
-    the generator may use; it runs in the caller's thread.  ``decode`` is the service's.  The first
-    guess that results is corrected with every request (:class:`app.serving.admission.Admission`).
+    Timing the generator alone would underestimate the cost: most of a request's time goes into
+    decoding, detecting, pasting and encoding, which compete with it for the cores.  ``threads`` is
+    how many the generator may use; it runs in the caller's thread.  ``decode`` is the service's.
+    Later requests correct this first estimate (:class:`app.serving.admission.Admission`).
     """
     data, options = _sample(), EnhanceOptions()
     cores = core_count()
@@ -58,32 +57,25 @@ def rehearse(loaded: Loaded, limits: Limits, threads: int, decode: Decode) -> Co
             restoring += threads * (time.perf_counter() - began)
             finishing.append(
                 end.submit_timed(
-                    finish,
-                    found.result,
-                    crops,
-                    options,
-                    NEVER,
-                    None,
-                    loaded.guard,
-                    loaded.parser,
+                    finish, found.result, crops, options, NEVER, None, loaded.guard, loaded.parser
                 )
             )
         others += sum(done.result().ended - done.result().began for done in finishing)
         seconds = (time.perf_counter() - start) / count
-    each = seconds / (restoring + detecting + others)
+    scale = seconds / (restoring + detecting + others)
     megapixels = _SIDE**2 / 1e6
     return Cost(
-        photo=each * restoring,
-        megapixel=each * others / megapixels,
-        searched=each * detecting / megapixels,
+        photo=scale * restoring,
+        megapixel=scale * others / megapixels,
+        searched=scale * detecting / megapixels,
         most_searched=FINE_PIXELS / 1e6,
     )
 
 
 def _sample() -> bytes:
-    """A portrait of a megapixel, as a JPEG of about 200 kB (NASA, public domain)."""
-    with Image.open(Path(skimage.__file__).parent / "data" / "astronaut.png") as image:
-        photo = image.convert("RGB").resize((_SIDE, _SIDE), Image.Resampling.LANCZOS)
+    """The sample photo enlarged to a megapixel, as a JPEG of about 200 kB."""
+    with Image.open(PHOTO) as image:
+        photo = image.resize((_SIDE, _SIDE), Image.Resampling.LANCZOS)
     buffer = BytesIO()
-    photo.save(buffer, "JPEG", quality=92)
+    photo.save(buffer, "JPEG", quality=94)
     return buffer.getvalue()

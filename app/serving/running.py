@@ -1,4 +1,4 @@
-"""A loaded service at work: the queue of faces, and the workers that take from it."""
+"""Loaded models at work: the queue of faces, and the workers that take from it."""
 
 from __future__ import annotations
 
@@ -9,21 +9,18 @@ import numpy as np
 import torch
 
 from app.cores import core_count
-from app.pace import Pace
 from app.serving.batch import FaceQueue, Worker
 from app.serving.load import Loaded
-from app.serving.metrics import Metrics
-from app.settings import Settings
 
 
 @dataclass(frozen=True)
 class Running:
-    """A loaded service with its workers."""
+    """Loaded models and their workers."""
 
     loaded: Loaded
     queue: FaceQueue
     workers: tuple[Worker, ...]
-    """As ``loaded.calls``."""
+    """One for each of ``loaded.calls``."""
 
     @property
     def alive(self) -> bool:
@@ -39,14 +36,13 @@ class Running:
 
 
 def run(
-    loaded: Loaded, settings: Settings, metrics: Metrics, on_death: Callable[[], None]
+    loaded: Loaded,
+    queue: FaceQueue,
+    threads: int,
+    on_death: Callable[[], None],
+    on_batch: Callable[[int, float], None] = lambda _faces, _seconds: None,
 ) -> Running:
-    """Start a worker for each call that the devices take at a time."""
-    queue = FaceQueue(
-        settings.queue_faces, Pace(loaded.seconds_per_face), on_drop=metrics.dropped.inc
-    )
-    metrics.watch_queue(lambda: len(queue), queue.limit)
-    metrics.watch_devices([restorer.engine.device for restorer in loaded.restorers])
+    """Start a worker for each of ``loaded.calls``; for the rest see :class:`Worker`."""
     size = loaded.restorer.size
     workers = tuple(
         Worker(
@@ -55,10 +51,10 @@ def run(
             max_batch=loaded.max_batch,
             max_wait=loaded.max_wait,
             sample=np.zeros((1, size, size, 3), np.uint8),
-            threads=worker_threads(),
+            threads=threads,
             side_by_side=len(loaded.calls),
             on_death=on_death,
-            on_batch=metrics.observe_batch,
+            on_batch=on_batch,
         )
         for restorer in loaded.calls
     )
@@ -68,15 +64,15 @@ def run(
 
 
 def worker_threads() -> int:
-    """How many threads a worker may use where the device is the CPU: the pools need cores, too."""
+    """How many CPU threads a worker may use: half of them, because the pools need cores, too."""
     return max(1, torch.get_num_threads() // 2)
 
 
 def photos_at_once(loaded: Loaded, queue_faces: int) -> int:
-    """Photos at work that keep everything busy; more would wait where nobody counts them.
+    """How many photos to work on at a time: as many as keep all threads and workers busy.
 
-    One in each thread of the pools, and for each worker two batches of faces: the one that is
-    restored, and the next.  Never so many that photos of one face do not fit into the queue.
+    That is one photo for each thread of the pools, and two batches of faces for each worker, one
+    being restored and the next.  It is limited so that photos of one face each fit into the queue.
     """
     on_cpu = loaded.restorer.engine.device == "cpu"  # where larger batches are hardly faster
     calls = len(loaded.calls)

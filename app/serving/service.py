@@ -1,4 +1,4 @@
-"""The running service: what is loaded once, and the way of one request through it."""
+"""The running service: loads the models once, and takes each request through the pipeline."""
 
 from __future__ import annotations
 
@@ -19,19 +19,18 @@ from app.errors import MemoryFull, NotServing, TooLarge
 from app.faces.pipeline import Enhanced, FoundFaces, find, finish, measure_work
 from app.imaging.photo import Pixels
 from app.options import EnhanceOptions
+from app.pace import Pace
 from app.serving.admission import Admission, Visit
 from app.serving.batch import FaceQueue, RestoredFace
 from app.serving.budget import (
-    answer_bytes_by_memory,
     pixels_alone_by_memory,
     pixels_by_memory,
     upload_bytes_by_memory,
 )
 from app.serving.decoders import decoder_pool
 from app.serving.line import Line
-from app.serving.load import load
+from app.serving.load import Loaded, load
 from app.serving.metrics import Metrics
-from app.serving.outgoing import Answers
 from app.serving.preparation import prepare_apart
 from app.serving.rehearsal import rehearse
 from app.serving.running import Running, photos_at_once, run, worker_threads
@@ -44,12 +43,12 @@ log = logging.getLogger(__name__)
 T = TypeVar("T")
 
 LOADING = "gpen-load"
-"""Name of the thread that loads."""
+"""Name of the threads that load."""
 _WATCH_S = 0.5
 
 
 class Service:
-    """Loads in the background, so that ``/health`` answers from the first moment."""
+    """Loads in the background, so that ``/health`` answers immediately."""
 
     def __init__(
         self, settings: Settings, metrics: Metrics, on_failure: Callable[[], None]
@@ -59,10 +58,10 @@ class Service:
         cores = core_count()
         most_pixels = settings.max_pixels_in_flight or pixels_by_memory()
         self.line = Line(
-            settings.queue_faces,  # a photo that waits counts as one face, until more are found
+            settings.queue_faces,  # a waiting photo counts as one face
             most_pixels,
             readers=cores,
-            at_once=0,  # until the service has loaded
+            at_once=0,  # until the models are loaded
             on_wait=metrics.wait_seconds.observe,
         )
         self._most_pixels_alone = max(most_pixels, pixels_alone_by_memory())
@@ -72,17 +71,14 @@ class Service:
             settings.max_bytes_in_flight or max(settings.max_body_bytes, upload_bytes_by_memory()),
             parallel=cores,
         )
-        self.answers = Answers(answer_bytes_by_memory())
-        metrics.watch_line(self.line)
         metrics.watch_admission(self.admission)
-        metrics.watch_answers(self.answers)
         self.running: Running | None = None
         self._failed = False
         self._draining = False
         self._on_failure = on_failure
-        # A photo a core: threads of threads would wait for each other, busily.  Headers are read in
-        # a pool of their own, so that whoever is refused by them hears it soon; photos are finished
-        # in another, so that those that are nearly done do not wait for newcomers.
+        # One photo per core: if each used several threads, they would contend for the cores.
+        # Headers are read in a pool of their own, so that requests refused because of them are
+        # refused quickly.  Photos are finished in another, so that they do not wait for new ones.
         self._measuring, self._finding, self._finishing = (
             WatchedPool(cores, f"gpen-{name}") for name in ("measure", "find", "finish")
         )
@@ -100,11 +96,11 @@ class Service:
         return Status.STARTING if self.running is None else Status.OK
 
     def drain(self) -> None:
-        """From now on ``status`` is ``draining``; requests are still served."""
+        """Set ``status`` to ``draining``; requests are still served."""
         self._draining = True
 
     def serving(self) -> Running:
-        """What requests are served with.  Raises NotServing."""
+        """The loaded models.  Raises NotServing if requests cannot be served."""
         if self.running is None or self.status not in (Status.OK, Status.DRAINING):
             raise NotServing(f"The service is {self.status}.", random.uniform(3, 8))
         return self.running
@@ -123,7 +119,7 @@ class Service:
         await asyncio.to_thread(self._decoders.close)
 
     async def _watch(self) -> None:
-        """Native code that hangs raises nothing: only time tells."""
+        """Fail the service if native code hangs, which only its duration shows."""
         while (hanging := self._hanging()) is None:  # noqa: ASYNC110
             await asyncio.sleep(_WATCH_S)
         log.critical("%s", hanging)
@@ -131,20 +127,20 @@ class Service:
         self._on_failure()
 
     def _hanging(self) -> str | None:
-        """What has been busy for so long that it will never end."""
+        """Say which work has taken so long that it must be hung; None if none has."""
         limit = self.settings.worker_timeout_s
         watched: list[tuple[str, float, float]] = [
             ("reading a header", self._measuring.busy_seconds, limit),
             ("finding the faces of a photo", self._finding.busy_seconds, limit),
             ("starting a decoder", self._decoders.failing_seconds, limit),
         ]
-        # enlarging and parsing may take what is left of a deadline, and then end with their step
+        # enlarging and parsing may use the rest of a deadline, and then finish their step
         longer = limit + self.settings.request_timeout_s
         watched.append(("finishing a photo", self._finishing.busy_seconds, longer))
         if self.running is not None:
             watched.append(("the device, with one batch,", self.running.busy_seconds, limit))
             watched += [
-                (f"{pool.name}", pool.busy_seconds, longer) for pool in self.running.loaded.threads
+                (pool.name, pool.busy_seconds, longer) for pool in self.running.loaded.threads
             ]
         for what, seconds, most in watched:
             if seconds >= most:
@@ -165,7 +161,7 @@ class Service:
                 LOADING,
             )
             self.admission.begin(cost)
-            self._serve_with(run(loaded, self.settings, self.metrics, self._on_failure))
+            self._serve_with(self._run(loaded))
         except Exception as error:
             log.critical("cannot start: %s", error, exc_info=not isinstance(error, ValueError))
             self._failed = True
@@ -182,32 +178,41 @@ class Service:
         if not loaded.prepared and self.running is not None:
             await self._prepare(self.running)
 
+    def _run(self, loaded: Loaded) -> Running:
+        metrics = self.metrics
+        queue = FaceQueue(
+            self.settings.queue_faces, Pace(loaded.seconds_per_face), metrics.dropped.inc
+        )
+        metrics.watch_queue(lambda: len(queue), queue.limit)
+        metrics.watch_devices([restorer.engine.device for restorer in loaded.restorers])
+        return run(loaded, queue, worker_threads(), self._on_failure, metrics.observe_batch)
+
     def _serve_with(self, running: Running) -> None:
         self.running = running
         self.line.at_once = photos_at_once(running.loaded, self.settings.queue_faces)
-        self.metrics.tell_info(running.loaded.restorer)
+        self.metrics.report_restorer(running.loaded.restorer)
 
     async def _prepare(self, running: Running) -> None:
-        """Have the engine prepared that is the fastest on this machine, and go over to it."""
+        """Find the fastest engine in a subprocess, then switch to it."""
         if not await prepare_apart(self.settings):
-            log.warning("no other engine could be prepared: PyTorch goes on")
+            log.warning("no other engine could be prepared: staying with PyTorch")
             return
         try:
             loaded = await in_daemon_thread(lambda: load(self.settings), LOADING)
         except (ValueError, RuntimeError, ArithmeticError, OSError) as error:
-            log.warning("the prepared engine cannot be used: %s; PyTorch goes on", error)
+            log.warning("the prepared engine cannot be used: %s; staying with PyTorch", error)
             return
         for worker, restorer in zip(running.workers, loaded.calls, strict=True):
             worker.use(restorer, loaded.max_batch)
         self._serve_with(replace(running, loaded=loaded))
         engine = loaded.restorer.engine
-        log.info("from now on %s restores, in %s", engine.name, engine.precision)
+        log.info("switched to %s with precision %s", engine.name, engine.precision)
 
     async def enhance(self, data: bytes, options: EnhanceOptions, visit: Visit) -> Enhanced:
         """Restore a photo.  Raises ServiceError.
 
-        When this is cancelled, so is what waits; what runs in a thread ends with its step if
-        the visit's deadline is ended too.
+        If this is cancelled, work that waits is cancelled, too.  Work in a thread finishes its
+        current step, then stops if the visit's deadline has been ended.
         """
         running = self.serving()
         deadline, limits, loaded = visit.deadline, self.settings.limits, running.loaded
@@ -243,12 +248,12 @@ class Service:
             finished = await _shielded(finishing)
         except (MemoryError, torch.OutOfMemoryError) as error:
             log.warning("out of memory: %s", error)
-            raise MemoryFull("There is too little memory for this photo now.", 1) from error
+            raise MemoryFull("There is too little memory for this photo right now.", 1) from error
         finally:
-            # a thread goes on to the end of its step, and holds its photo that long
+            # a thread finishes its step, and holds its photo until then
             job.add_done_callback(lambda _: turn.end())
         enhanced = finished.result
-        # between its faces' detection and their pasting a photo waits, or is restored
+        # a photo is restored or waits between the detection and the pasting of its faces
         timings = replace(
             enhanced.timings,
             wait=reading.began - visit.completed,
@@ -258,35 +263,36 @@ class Service:
         return replace(enhanced, timings=timings)
 
     def _check_fits(self, pixels: int) -> None:
-        """Raises TooLarge where not even an idle service has memory enough."""
+        """Raise TooLarge if not even an idle service has enough memory."""
         if pixels > self._most_pixels_alone:
             raise TooLarge(
                 f"The result would have {pixels} pixels; this service has memory for "
-                f"{self._most_pixels_alone} at a time."
+                f"{self._most_pixels_alone}."
             )
 
 
 async def _shielded(job: Future[T] | asyncio.Future[T]) -> T:
-    """Wait for a job, which goes on when nobody waits any more.
+    """Wait for a job, without cancelling it if the wait is cancelled.
 
-    Cancelled, it would stay in the pool's queue with its photo, uncounted; so it comes to its turn,
-    and ends at its first look at the deadline.
+    A cancelled job would stay in the pool's queue with its photo, uncounted.  Instead it starts,
+    and stops when it first checks the deadline.
     """
     future = asyncio.wrap_future(job) if isinstance(job, Future) else job
-    future.add_done_callback(lambda done: done.cancelled() or done.exception())  # has been seen
+    # retrieves the exception, or asyncio would log it
+    future.add_done_callback(lambda done: done.cancelled() or done.exception())
     return await asyncio.shield(future)
 
 
 async def _restore(
     queue: FaceQueue, found: FoundFaces, deadline: Deadline
 ) -> tuple[list[Pixels], FoundFaces]:
-    """Send the faces through the queue; the timings say how long they took from their batch on."""
+    """Restore the faces through the queue; ``timings.restore`` begins with their first batch."""
     futures = queue.put(found.crops, deadline)
     try:
         faces: list[RestoredFace] = await asyncio.gather(*map(asyncio.wrap_future, futures))
     finally:
         for future in futures:
-            future.cancel()  # those still waiting, when one failed or the caller gave up
+            future.cancel()  # those still waiting if one failed or the caller gave up
     end = time.perf_counter()
     started = min((face.started for face in faces), default=end)
     timings = replace(found.timings, restore=end - started)

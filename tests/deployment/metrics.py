@@ -7,7 +7,6 @@ import re
 from app.serving.admission import Admission
 from app.serving.line import Line
 from app.serving.metrics import Metrics
-from app.serving.outgoing import Answers
 
 _SUFFIXES = {"counter": ("_total",), "gauge": ("",), "histogram": ("_bucket", "_sum", "_count")}
 _USED = re.compile(r"\b(?:gpen|process)_\w+")
@@ -19,9 +18,8 @@ def metric_names() -> set[str]:
     """All that a running service may report."""
     metrics = Metrics()
     line = Line(limit=1, most_pixels=1, readers=1, at_once=1)
-    metrics.watch_line(line)
     metrics.watch_admission(Admission(line, max_requests=1, max_bytes=1, parallel=1))
-    metrics.watch_answers(Answers(1))
+    metrics.watch_answers(lambda: 0, 1)
     metrics.watch_devices(["cpu"])
     metrics.watch_queue(lambda: 0, 1)
     described = {

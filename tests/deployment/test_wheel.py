@@ -22,12 +22,14 @@ _PAGE = """
 from importlib.resources import files
 from fastapi.testclient import TestClient
 import app.main
-from app.http.page import FILES
+from app.engines.samples import PHOTO
+from app.http.paths import PAGE_FILES
 client = TestClient(app.main.create_app(app.main.read_settings()))
-for path in ("/", FILES + "main.js", FILES + "sample.jpg"):
+for path in ("/", PAGE_FILES + "main.js", PAGE_FILES + "sample.jpg"):
     answer = client.get(path)
     assert answer.status_code == 200, (path, answer.status_code)
     assert answer.content
+assert PHOTO.is_file(), PHOTO
 print(app.main.__file__)
 print(*sorted(file.name for file in files("model").joinpath("configs").iterdir()))
 """

@@ -52,7 +52,7 @@ def test_a_service_goes_over_to_the_engine_it_has_prepared(tmp_path, astronaut_p
         assert cv2.PSNR(before, decode(astronaut_png, max_pixels=10**6).pixels) < 40  # restored
         assert cv2.PSNR(after, before) > 55  # alike
     log = (tmp_path / "first.log").read_text()
-    assert "from now on openvino restores, in fp32" in log
+    assert "switched to openvino with precision fp32" in log
     assert "Traceback" not in log
     with serving(tmp_path / "second.log", **settings) as server:
         assert health(server)["engine"] == "openvino"

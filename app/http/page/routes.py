@@ -1,4 +1,4 @@
-"""``GET /`` and the files that the page loads: all read once, revalidated by their content."""
+"""``GET /`` and the files that the page loads, with ETags of their content."""
 
 from __future__ import annotations
 
@@ -6,15 +6,15 @@ import hashlib
 import html
 import json
 import re
-from collections.abc import Callable, Coroutine, Mapping
-from dataclasses import dataclass
+from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
 
 from fastapi import APIRouter
 from starlette.requests import Request
 from starlette.responses import Response
+from werkzeug.http import parse_accept_header, parse_etags
 
-from app.http.page import FILES
+from app.http.paths import PAGE_FILES
 from app.settings import Settings
 
 _FOLDER = Path(__file__).resolve().parent
@@ -28,62 +28,48 @@ _WORD = re.compile(r"\{\{(\w+)\}\}")
 _DEFAULT = "en"
 
 
-@dataclass(frozen=True)
-class _Document:
-    body: bytes
-    media_type: str
-    headers: Mapping[str, str]
+_Endpoint = Callable[[Request], Awaitable[Response]]
 
 
 def page_router(settings: Settings) -> APIRouter:
-    """The page in each of its languages, and its files."""
+    """Routes of the page in each of its languages, and of its files."""
     router = APIRouter(include_in_schema=False)
+    template = (_FOLDER / "index.html").read_text("utf-8")
     pages = {
-        language: _document(text.encode(), "text/html", Vary="Accept-Language")
-        for language, text in _pages(settings).items()
+        language: _file(
+            _filled(template, words, settings).encode(), "text/html", Vary="Accept-Language"
+        )
+        for language, words in read_words().items()
     }
 
     async def page(request: Request) -> Response:
         asked = request.query_params.get("lang", "")
         accepted = request.headers.get("accept-language", "")
         language = asked if asked in pages else language_of(accepted, list(pages))
-        return _answer(request, pages[language])
+        return await pages[language](request)
 
     router.add_api_route("/", page, methods=["GET", "HEAD"])
     for path in sorted((_FOLDER / "static").iterdir()):
-        document = _document(path.read_bytes(), _MEDIA_TYPES[path.suffix])
-        router.add_api_route(FILES + path.name, _file(document), methods=["GET", "HEAD"])
+        file = _file(path.read_bytes(), _MEDIA_TYPES[path.suffix])
+        router.add_api_route(PAGE_FILES + path.name, file, methods=["GET", "HEAD"])
     return router
 
 
 def read_words() -> dict[str, dict[str, str]]:
-    """What the page says, by language and key."""
+    """The texts of the page, by language and key."""
     words: dict[str, dict[str, str]] = json.loads((_FOLDER / "words.json").read_text("utf-8"))
     return words
 
 
 def language_of(accepted: str, languages: list[str]) -> str:
-    """The best of ``languages`` by an Accept-Language header (RFC 9110, 12.5.4), else English."""
-    wanted: list[tuple[float, str]] = []
-    for part in accepted.lower().split(","):
-        tag, _, parameters = part.partition(";")
-        quality = re.fullmatch(r"\s*q=([01](?:\.\d{0,3})?)\s*", parameters)
-        wanted.append((float(quality[1]) if quality else 1.0, tag.strip().partition("-")[0]))
-    for quality_value, language in sorted(wanted, key=lambda item: -item[0]):
-        if language in languages and quality_value > 0:
-            return language
-    return _DEFAULT
-
-
-def _pages(settings: Settings) -> dict[str, str]:
-    template = (_FOLDER / "index.html").read_text("utf-8")
-    return {
-        language: _filled(template, words, settings) for language, words in read_words().items()
-    }
+    """The one of ``languages`` that an Accept-Language header prefers, else English."""
+    preferred = (tag for tag, quality in parse_accept_header(accepted.lower()) if quality > 0)
+    primary_tags = (tag.partition("-")[0] for tag in preferred)
+    return next((tag for tag in primary_tags if tag in languages), _DEFAULT)
 
 
 def _filled(template: str, words: Mapping[str, str], settings: Settings) -> str:
-    """The template with its words in place, and all that its scripts need as a block of JSON."""
+    """The template with its texts, and a block of JSON with all that its scripts need."""
     config = {
         "words": words,
         "maxUploadMb": settings.max_upload_mb,
@@ -95,21 +81,16 @@ def _filled(template: str, words: Mapping[str, str], settings: Settings) -> str:
     return sized.replace("<!-- config -->", block)
 
 
-def _document(body: bytes, media_type: str, **headers: str) -> _Document:
-    # no-cache: ask each time, mostly to hear 304; replicas of two versions then never mix for long
-    validators = {"ETag": f'"{hashlib.sha256(body).hexdigest()[:32]}"', "Cache-Control": "no-cache"}
-    return _Document(body, media_type, {**validators, **headers})
+def _file(body: bytes, media_type: str, **headers: str) -> _Endpoint:
+    """An endpoint that sends ``body``, or 304 to clients that have it."""
+    tag = f'"{hashlib.sha256(body).hexdigest()[:32]}"'
+    # no-cache: browsers ask each time, so that they never mix files of two versions for long
+    headers |= {"ETag": tag, "Cache-Control": "no-cache"}
 
+    async def send(request: Request) -> Response:
+        known = parse_etags(request.headers.get("if-none-match"))
+        if known.contains_raw(f"W/{tag}"):  # proxies may have weakened it
+            return Response(None, 304, headers)
+        return Response(body, 200, headers, media_type)
 
-def _file(document: _Document) -> Callable[[Request], Coroutine[None, None, Response]]:
-    async def file(request: Request) -> Response:
-        return _answer(request, document)
-
-    return file
-
-
-def _answer(request: Request, document: _Document) -> Response:
-    known = request.headers.get("if-none-match", "").split(",")
-    if document.headers["ETag"] in (tag.strip().removeprefix("W/") for tag in known):
-        return Response(None, 304, document.headers)
-    return Response(document.body, 200, document.headers, document.media_type)
+    return send

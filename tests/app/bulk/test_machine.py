@@ -151,4 +151,4 @@ def test_a_pipe_in_the_place_of_a_photo_is_told(loaded: Loaded, tmp_path: Path) 
     job = Job(0, tmp_path / "a.jpg", tmp_path / "out.jpg", done=False)
     with Machine(loaded, Settings(), EnhanceOptions(), cores=1) as machine:
         (outcome,) = machine.enhance_all([job])
-    assert outcome.problem == Problem("unsupported-picture", "It is no regular file.")
+    assert outcome.problem == Problem("unsupported-picture", "It is not a regular file.")

@@ -16,7 +16,7 @@ from app.cli import main
 from app.commands.photos import stems
 from app.faces.detect import detect
 from app.imaging.decode import decode
-from app.serving.load import find_detector
+from app.serving.networks import find_detector
 from app.settings import Settings
 from model.checkpoints.templates import landmark_template
 

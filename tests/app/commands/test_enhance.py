@@ -155,7 +155,7 @@ def test_the_published_command_restores_a_sample(tmp_path: Path) -> None:
         timeout=120,
         env={"GPEN_MODEL": "gpen-starter-256", "PATH": "/usr/bin:/bin", "HOME": str(tmp_path)},
     )
-    assert picture(tmp_path / "output_astronaut.png").size == (512, 512)
+    assert picture(tmp_path / "output_astronaut.jpg").size == (512, 512)
 
 
 def test_what_is_there_is_not_hurt(

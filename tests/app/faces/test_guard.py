@@ -23,8 +23,9 @@ from app.faces.pipeline import Enhanced, find, finish
 from app.faces.restore import restore_all
 from app.imaging.photo import Pixels
 from app.options import EnhanceOptions
-from app.serving import load as loading
-from app.serving.load import Loaded, find_guard
+from app.serving import networks
+from app.serving.load import Loaded
+from app.serving.networks import find_guard
 from app.settings import Settings
 from model.checkpoints.table import EQFACE_BACKBONE, EQFACE_QUALITY
 from model.data.degradation import RECIPES, RecipeName, degrade
@@ -294,7 +295,7 @@ def test_what_is_found_on_the_machine(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, no_modelscope: None
 ) -> None:
     taken: Any = object()
-    monkeypatch.setattr(loading, "load_eqface", lambda *_: taken)
+    monkeypatch.setattr(networks, "load_eqface", lambda *_: taken)
     device = torch.device("cpu")
     settings = Settings(weights_dir=tmp_path, cache_dir=tmp_path / "cache")
 

@@ -22,8 +22,9 @@ from app.faces.parsing import FaceParser
 from app.faces.pipeline import Enhanced, FaceReport, FoundFaces, find, finish
 from app.imaging.photo import Pixels
 from app.options import EnhanceOptions
-from app.serving import load as loading
-from app.serving.load import Loaded, find_parser, load
+from app.serving import networks
+from app.serving.load import Loaded, load
+from app.serving.networks import find_parser
 from app.settings import Settings
 from model.checkpoints.table import BFR_256, PARSENET_FACEXLIB, PARSENET_GPEN
 from tests.app.running import Restorer, post, running, wait_for
@@ -158,8 +159,8 @@ def test_which_file_is_taken(
     names: tuple[str, ...],
     taken: str | None,
 ) -> None:
-    monkeypatch.setattr(loading, "load_parser", lambda path, *_: path)
-    monkeypatch.setattr(loading, "make_parser", lambda path, _: path.name)
+    monkeypatch.setattr(networks, "load_parser", lambda path, *_: path)
+    monkeypatch.setattr(networks, "make_parser", lambda path, _: path.name)
     settings = folder(*names)
     found: Any = find_parser(settings, CPU, commercial=False)
     assert found == taken
@@ -171,9 +172,9 @@ def test_which_file_is_taken(
 def test_it_is_quick_where_it_may_be(
     folder: Callable[..., Settings], monkeypatch: pytest.MonkeyPatch, precision: Any, there: bool
 ) -> None:
-    monkeypatch.setattr(loading, "load_parser", lambda *arguments: arguments[-1])
-    monkeypatch.setattr(loading, "make_parser", lambda dtype, _: dtype)
-    monkeypatch.setattr(loading, "_has_quick_bfloat16", lambda _: there)
+    monkeypatch.setattr(networks, "load_parser", lambda *arguments: arguments[-1])
+    monkeypatch.setattr(networks, "make_parser", lambda dtype, _: dtype)
+    monkeypatch.setattr(networks, "_has_fast_bfloat16", lambda _: there)
     settings = folder(*NAMES).model_copy(update={"precision": precision})
     quick = there and precision in ("auto", "bf16")
     found: Any = find_parser(settings, CPU, commercial=False)

@@ -26,7 +26,7 @@ from app.faces import upscale
 from app.faces.upscale import Upscaler, enlarge, make_upscaler, upscaled
 from app.imaging.photo import Photo
 from app.pace import Pace
-from app.serving.load import find_upscalers
+from app.serving.networks import find_upscalers
 from app.settings import Settings
 from model.checkpoints.table import OFFICIAL_LICENCE
 from model.networks.super_resolution import Margins, SuperResolution

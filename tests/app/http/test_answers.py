@@ -13,9 +13,9 @@ import pytest
 from starlette.types import Message
 
 from app.faces.pipeline import Enhanced, Timings
+from app.http.delivery import Answers
 from app.imaging.encode import EncodedPicture
 from app.main import create_app
-from app.serving.outgoing import Answers
 from app.serving.service import Service
 from app.settings import Settings
 from tests.soak.client import MULTIPART, form
@@ -56,8 +56,9 @@ async def ask_for_json(monkeypatch: pytest.MonkeyPatch, *, keeps: bool) -> Clien
     monkeypatch.setattr(Service, "serving", lambda _self: None)
     monkeypatch.setattr(Service, "enhance", enhance)
     app = create_app(Settings(), on_failure=lambda: None)
-    app.state.service = service = Service(Settings(), app.state.metrics, lambda: None)
-    client = Client(service.answers, keeps)
+    app.state.service = Service(Settings(), app.state.metrics, lambda: None)
+    answers: Answers = app.state.answers
+    client = Client(answers, keeps)
     body = form(b"photo").body
     received: list[Message] = [{"type": "http.request", "body": body, "more_body": False}]
 
@@ -81,7 +82,7 @@ async def ask_for_json(monkeypatch: pytest.MonkeyPatch, *, keeps: bool) -> Clien
         ],
     }
     await app(scope, receive, client.send)
-    assert service.answers.bytes == 0
+    assert answers.bytes == 0
     return client
 
 

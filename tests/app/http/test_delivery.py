@@ -12,9 +12,7 @@ from starlette.requests import ClientDisconnect
 from starlette.types import Message
 
 from app.http import delivery
-from app.http.delivery import Delivery
-from app.serving import outgoing
-from app.serving.outgoing import Answers
+from app.http.delivery import Answers, Delivery
 
 SIZE = 1_000_000
 
@@ -144,7 +142,7 @@ def test_steady_clients_have_all_the_time_that_they_need(monkeypatch: pytest.Mon
 def test_when_there_are_too_many_bytes_the_slowest_is_cut_off(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(outgoing, "_YOUNG_S", 0.2)
+    monkeypatch.setattr(delivery, "_YOUNG_S", 0.2)
 
     async def test() -> None:
         answers = Answers(2 * SIZE)

@@ -129,19 +129,19 @@ def test_no_flag_shows_keys(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 @pytest.mark.parametrize(
-    ("keys", "told"),
-    [({"api_keys": ONE}, "API keys are asked for; 1 "), ({}, "not asked for")],
+    ("keys", "logged"),
+    [({"api_keys": ONE}, "an API key is required; 1 "), ({}, "no API key is required")],
 )
-def test_the_log_says_at_the_start_whether_keys_are_asked_for(
+def test_the_log_says_at_the_start_whether_a_key_is_required(
     monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
     loaded: Loaded,
     keys: dict[str, Any],
-    told: str,
+    logged: str,
 ) -> None:
     caplog.set_level("INFO", "app")
     with running(monkeypatch, lambda _: loaded, **keys):
-        assert told in caplog.text
+        assert logged in caplog.text
     assert ONE not in caplog.text
 
 

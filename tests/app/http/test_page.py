@@ -12,6 +12,7 @@ from app.errors import ServiceError
 from app.faces.pipeline import Reason
 from app.http import page
 from app.http.page.routes import language_of, read_words
+from app.http.paths import PAGE_FILES, is_page
 from app.main import create_app
 from app.options import EnhanceOptions
 from app.settings import Settings
@@ -19,7 +20,7 @@ from tests.client import assert_problem
 
 FOLDER = Path(page.__file__).parent
 STATIC = sorted((FOLDER / "static").iterdir())
-PATHS = ["/", *(page.FILES + file.name for file in STATIC)]
+PATHS = ["/", *(PAGE_FILES + file.name for file in STATIC)]
 WORDS = read_words()
 
 
@@ -73,7 +74,7 @@ def test_what_is_no_part_of_the_page_is_a_problem(client: TestClient) -> None:
     for path in ("/page", "/page/", "/page/nothing.js", "/page/../index.html", "/page/words.json"):
         assert_problem(client.get(path), 404)
     assert_problem(client.post("/"), 405)
-    assert not [path for path in client.get("/openapi.json").json()["paths"] if page.is_page(path)]
+    assert not [path for path in client.get("/openapi.json").json()["paths"] if is_page(path)]
 
 
 @pytest.mark.parametrize(

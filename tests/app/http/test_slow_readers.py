@@ -90,5 +90,5 @@ def test_who_takes_nothing_is_cut_off_and_counted_as_gone(narrow: Server, noise:
     assert gauge(narrow, OK) == served
     assert gauge(narrow, "gpen_answer_bytes_in_flight") == 0
     log = narrow.log.read_text()
-    assert f"took next to nothing for {STALL_S} s was cut off" in log
+    assert f"received next to nothing for {STALL_S} s was cut off" in log
     assert "/enhance 499" in log

@@ -1,21 +1,15 @@
-import shutil
-
 import numpy as np
 import pytest
 import torch
-from torch import nn
 
 from app.engines.build import prepare
 from app.engines.cache import EngineCache
 from app.engines.candidates import Measurement, candidates
 from app.engines.engine import EngineError
 from app.faces.restore import Restorer
-from app.serving.load import DeviceError, _warm_up, choose_devices, find_detector, load
+from app.serving.load import DeviceError, _warm_up, choose_devices, load
 from app.settings import Settings
-from model.checkpoints.table import DETECTOR_MOBILENET, DETECTOR_RESNET50
-from model.networks.retinaface import InBfloat16
 from tests.app.engines.conftest import save_small_generator
-from tests.conftest import REPOSITORY
 
 pytest.importorskip("openvino", reason="there is no OpenVINO for this processor")
 CPU = torch.device("cpu")
@@ -79,23 +73,15 @@ def test_what_cannot_be_read_is_made_again(settings, weights, cache, caplog):
     loaded = load(settings("openvino"))
     assert loaded.restorer.engine.name == "torch"
     assert not loaded.prepared
-    assert "cannot be read, and is made again" in caplog.text
+    assert "cannot be read and will be converted again" in caplog.text
     prepare(weights, cache, candidates(CPU))
     assert load(settings("openvino")).restorer.engine.name == "openvino"
 
 
-def test_what_failed_here_is_told_of(settings, cache):
+def test_an_engine_that_failed_here_is_an_error(settings, cache):
     cache.keep([Measurement(engine="torch", precision="fp32", milliseconds=1, psnr=99)])
     with pytest.raises(EngineError, match="engine openvino with precision auto failed"):
         load(settings("openvino"))
-
-
-@pytest.mark.parametrize("there", [True, False])
-@pytest.mark.parametrize("precision", ["auto", "bf16", "fp32", "fp16"])
-def test_the_detector_is_quick_where_it_may_be(settings, monkeypatch, precision, there):
-    monkeypatch.setattr("app.serving.load._has_quick_bfloat16", lambda _: there)
-    detector = find_detector(settings(precision=precision), CPU, commercial=True)
-    assert isinstance(detector, InBfloat16) == (there and precision in ("auto", "bf16"))
 
 
 @pytest.mark.parametrize(
@@ -156,22 +142,3 @@ def test_a_device_without_memory_for_a_face_is_no_device():
 
 def restorer_on(engine) -> Restorer:
     return Restorer(engine, "small", "none", np.zeros((5, 2)))
-
-
-def test_an_academic_detector_is_for_academic_generators(settings, tmp_path, monkeypatch):
-    weights = tmp_path / "weights"
-    weights.mkdir()
-    shutil.copy(REPOSITORY / "weights" / DETECTOR_MOBILENET.file_name, weights)
-    shutil.copy(weights / DETECTOR_MOBILENET.file_name, weights / DETECTOR_RESNET50.file_name)
-    taken = []
-
-    def note(path):
-        taken.append(path.name)
-        return nn.ReLU()
-
-    monkeypatch.setattr("app.serving.load.load_detector", note)
-    for commercial in (True, False):
-        find_detector(
-            settings().model_copy(update={"weights_dir": weights}), CPU, commercial=commercial
-        )
-    assert taken == [DETECTOR_MOBILENET.file_name, DETECTOR_RESNET50.file_name]

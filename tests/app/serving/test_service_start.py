@@ -128,7 +128,7 @@ def test_an_engine_that_cannot_be_prepared_or_used_leaves_pytorch(
     with running(monkeypatch, load_once) as (client, ended):
         wait_for(client, "ok")
         deadline = time.monotonic() + 10
-        while "PyTorch goes on" not in caplog.text:
+        while "staying with PyTorch" not in caplog.text:
             assert time.monotonic() < deadline
             time.sleep(0.02)
         assert post(client, astronaut_png).status_code == 200
