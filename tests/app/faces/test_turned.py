@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ from app.faces.pipeline import Enhanced
 from app.faces.turned import LOOK_PIXELS, detect_turned, turned_face
 from app.imaging.photo import Pixels
 from app.serving.load import Loaded
+from tests import phones
 from tests.app.faces.enhancing import enhanced, in_png, mode_and_levels
 from tests.kinds_of_photos import Levels
 
@@ -68,6 +70,18 @@ def test_the_answer_is_that_of_the_upright_photo_turned(
         np.testing.assert_allclose(
             as_upright.landmarks, upright.reports[0].face.landmarks, atol=1e-3
         )
+
+
+def test_a_gain_map_lies_as_its_photo_does(astronaut: NDArray[np.uint8], loaded: Loaded) -> None:
+    """The photo is turned to be restored, and back; its gain map is not."""
+    gains = np.tile(np.arange(60, 188, dtype=np.uint8), (64, 1))
+    file = phones.ultra_hdr(np.ascontiguousarray(np.rot90(astronaut)), gains)
+    found, result = enhanced(file, loaded)
+    assert found.quarters == 3
+    assert result.reports[0].restored
+    gain_map = result.picture.data[result.picture.data.rindex(b"\xff\xd8\xff") :]
+    kept = np.asarray(Image.open(BytesIO(gain_map), formats=["JPEG"]))
+    assert np.abs(kept.astype(int) - gains).max() <= 3
 
 
 @pytest.mark.parametrize("quarters", [-3, -2, -1, 0, 1, 2, 3])
