@@ -8,6 +8,7 @@ import math
 from pathlib import Path
 
 import cv2
+import numpy as np
 
 from app.bulk.files import write_new
 from app.bulk.origin import Origin
@@ -107,18 +108,19 @@ class _Faces:
         the name.  Raises ServiceError, OSError.
         """
         from app.faces.align import align  # noqa: PLC0415
-        from app.faces.detect import detect  # noqa: PLC0415
+        from app.faces.turned import detect_turned  # noqa: PLC0415
         from app.imaging.colour import colours_of  # noqa: PLC0415
 
         origin = Origin.of(photo)
         decoded = self.decoders.decode(photo.read_bytes(), self.settings.max_pixels)
         pixels = colours_of(decoded).shown(decoded.pixels)
-        (faces,) = detect(
+        quarters, faces = detect_turned(
             self.detector,
-            [pixels],
+            pixels,
             threshold=self.settings.detection_threshold,
             min_face=self.settings.min_face,
         )
+        pixels = np.rot90(pixels, quarters)
         aligned = [align(pixels, face.landmarks, self.template, self.width) for face in faces]
         large = [face for face in aligned if face.scale <= self.enlarge]
         height, width = pixels.shape[:2]

@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,22 +14,21 @@ from app.deadline import NEVER, Deadline
 from app.errors import NoFace, NotSquare
 from app.faces.align import AlignedFace, align, rescaled
 from app.faces.blend import colours_matched, uncoloured
-from app.faces.detect import Face, detect
+from app.faces.detect import Face
 from app.faces.guard import Guard
-from app.faces.landmarks import flaw
 from app.faces.mask import FloatMap, oval
 from app.faces.parsing import FaceParser
 from app.faces.paste import paste, replace_whole
+from app.faces.reports import FaceReport, select
 from app.faces.restore import Restorer
+from app.faces.turned import detect_turned, turned_face, turned_photo
 from app.faces.upscale import Upscaler, upscaled
 from app.imaging.colour import Colours, colours_of
 from app.imaging.decode import decode as decode_here
 from app.imaging.encode import EncodedPicture, check_encodable, encode, output_format
 from app.imaging.photo import Levels, Photo, Pixels, eight_bits
-from app.options import EnhanceOptions, FaceChoice
+from app.options import EnhanceOptions
 from app.settings import Limits
-
-Reason = Literal["limit", "not selected", "landmarks", "profile", "identity", "quality"]
 
 
 @dataclass(frozen=True)
@@ -51,21 +49,15 @@ class Timings:
 
 
 @dataclass(frozen=True)
-class FaceReport:
-    face: Face
-    """In pixels of the photo, and after :func:`finish` of the output picture."""
-    restored: bool
-    reason: Reason | None
-    """Why the face was not restored; None if it was."""
-
-
-@dataclass(frozen=True)
 class FoundFaces:
     """A decoded photo and its faces, ready for the generator."""
 
     model: str
     """Name of the generator that the faces are aligned for."""
     photo: Photo
+    """Turned so that its faces are upright."""
+    quarters: int
+    """Quarter turns, counterclockwise, by which it was turned."""
     colours: Colours
     """Conversion between the photo's colours and the network's."""
     reports: tuple[FaceReport, ...]
@@ -132,19 +124,21 @@ def find(
     )
     deadline.check()
     decoded = time.perf_counter()
+    quarters = 0
     if options.aligned:
         faces = [_whole_picture(photo, restorer)]
     else:
-        (faces,) = detect(
+        quarters, faces = detect_turned(
             detector,
-            [eight_bits(photo.pixels)],
+            eight_bits(photo.pixels),
             threshold=limits.detection_threshold,
             min_face=limits.min_face,
         )
     if not faces and options.require_face:
         raise NoFace("No face was found in the picture.")
     deadline.check()
-    reports = _select(faces, options.faces, limits.max_faces, photo)
+    photo = turned_photo(photo, quarters)
+    reports = select(faces, options.faces, limits.max_faces, photo.width, photo.height)
     aligned = tuple(
         align(photo.pixels, report.face.landmarks, restorer.template, restorer.size)
         for report in reports
@@ -154,7 +148,15 @@ def find(
     crops = [colours.shown(face.crop) for face in aligned]
     timings = Timings(decode=decoded - start, detect=time.perf_counter() - decoded)
     return FoundFaces(
-        restorer.name, photo, colours, reports, aligned, crops, restorer.template, timings
+        restorer.name,
+        photo,
+        quarters,
+        colours,
+        reports,
+        aligned,
+        crops,
+        restorer.template,
+        timings,
     )
 
 
@@ -210,8 +212,9 @@ def finish(
             deadline=deadline,
         )
     deadline.check()
-    pasted = time.perf_counter()
     photo = replace(photo, pixels=pixels)  # frees the enlarged photo before encoding
+    photo = turned_photo(photo, -found.quarters)
+    pasted = time.perf_counter()
     picture = encode(
         photo,
         options.format,
@@ -225,7 +228,7 @@ def finish(
         picture,
         photo.width,
         photo.height,
-        tuple(replace(r, face=_scaled(r.face, options.upscale)) for r in found.reports),
+        tuple(_in_output(report, found, options.upscale) for report in found.reports),
         replace(found.timings, paste=pasted - start, encode=time.perf_counter() - pasted),
         upscaled_by,
     )
@@ -290,32 +293,13 @@ def _whole_picture(photo: Photo, restorer: Restorer) -> Face:
     return Face(box=box, score=1.0, landmarks=landmarks.astype(np.float32))
 
 
-def _select(
-    faces: list[Face], choice: FaceChoice, limit: int, photo: Photo
-) -> tuple[FaceReport, ...]:
-    """Reports that say which faces are restored.
-
-    ``faces`` are sorted, the largest first.  Faces with flawed landmarks are never chosen.
-    """
-    flaws = [flaw(face.landmarks) for face in faces]
-    sound = [i for i, fault in enumerate(flaws) if fault is None]
-    if choice == "largest":
-        selected = sound[:1]
-    elif choice == "center" and sound:
-        middle = np.array([photo.width, photo.height]) / 2
-        centres = np.stack([(faces[i].box[:2] + faces[i].box[2:]) / 2 for i in sound])
-        selected = [sound[int(np.linalg.norm(centres - middle, axis=1).argmin())]]
-    else:
-        selected = sound[:limit]
-    excluded: Reason = "limit" if choice == "all" else "not selected"
-    return tuple(
-        FaceReport(face, i in selected, None if i in selected else flaws[i] or excluded)
-        for i, face in enumerate(faces)
-    )
-
-
-def _scaled(face: Face, scale: int) -> Face:
-    if scale == 1:
-        return face
-    landmarks = rescaled(face.landmarks, scale).astype(np.float32)
-    return replace(face, box=(face.box * scale).astype(np.float32), landmarks=landmarks)
+def _in_output(report: FaceReport, found: FoundFaces, scale: int) -> FaceReport:
+    """A report in pixels of the output picture, which lies as the photo did."""
+    face = report.face
+    if scale != 1:
+        landmarks = rescaled(face.landmarks, scale).astype(np.float32)
+        face = replace(face, box=(face.box * scale).astype(np.float32), landmarks=landmarks)
+    if found.quarters:
+        width, height = found.photo.width * scale, found.photo.height * scale
+        face = turned_face(face, -found.quarters, width, height)
+    return replace(report, face=face)

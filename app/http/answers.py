@@ -13,7 +13,8 @@ from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from app.engine_names import EngineName, Precision
-from app.faces.pipeline import FaceReport, Reason
+from app.faces.landmarks import Turn
+from app.faces.reports import FaceReport, Reason
 from app.status import Status
 
 _PIECE = 192 * 1024  # bytes of a picture that are encoded at a time; three make four characters
@@ -25,7 +26,12 @@ class FaceModel(BaseModel):
     box: tuple[float, float, float, float] = Field(description="x0, y0, x1, y1")
     score: float = Field(description="of the detector, at most 1")
     landmarks: list[tuple[float, float]] = Field(
-        description="left eye, right eye, nose, left and right mouth corner, as seen in the image"
+        description="left eye, right eye, nose, left and right mouth corner, as seen in the image "
+        "when the face is upright"
+    )
+    turn: Turn = Field(
+        description="how the face lies, in degrees clockwise from upright, to the nearest quarter: "
+        "at 90, the top of the head points to the right"
     )
     restored: bool
     reason: Reason | None = Field(
@@ -42,6 +48,7 @@ class FaceModel(BaseModel):
             box=tuple(_hundredths(face.box)),
             score=round(face.score, 4),
             landmarks=[(x, y) for x, y in _hundredths(face.landmarks)],
+            turn=report.turn,
             restored=report.restored,
             reason=report.reason,
         )

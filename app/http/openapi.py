@@ -159,6 +159,7 @@ _ENHANCED = {
                 [671.5, 411.7],
                 [746.2, 409.9],
             ],
+            "turn": 0,
             "restored": True,
             "reason": None,
         }

@@ -33,11 +33,12 @@ from app.imaging.colour import colours_of, to_srgb
 from app.imaging.deep import Deep, has_deep_colours, read_deep
 from app.imaging.directories import is_cielab, is_tiff
 from app.imaging.formats import LABELS, Format, format_of
+from app.imaging.gain_map import read_gain_map
 from app.imaging.heic import OpenHeic
 from app.imaging.metadata import read_metadata, reduce_to_orientation
 from app.imaging.photo import Levels, Map, Photo
 from app.imaging.precautions import MOST_PROFILE, is_lossless_webp
-from app.imaging.xmp import marked
+from app.imaging.xmp import marked, with_directory
 
 log = logging.getLogger(__name__)
 
@@ -123,7 +124,7 @@ def opened(data: bytes, max_pixels: int) -> Iterator[OpenPicture]:
         slim = file_format.prepare(data)
         with _open(slim, file_format.pillow) as image:
             _check_size(image.width, image.height, max_pixels)
-            read = partial(_read, image, slim, file_format)
+            read = partial(_read, image, slim, file_format, data)
             yield OpenPicture(image.width, image.height, lambda: _completed(read()))
 
 
@@ -159,7 +160,8 @@ def _check_size(width: int, height: int, max_pixels: int) -> None:
         )
 
 
-def _read(image: Image.Image, data: bytes, read_as: Format) -> Photo:
+def _read(image: Image.Image, data: bytes, read_as: Format, original: bytes) -> Photo:
+    """``data`` is what the picture was opened from, and ``original`` the file."""
     file_format = read_as.name
     if image.mode == "F":
         raise UnsupportedPicture("Pictures of floating-point numbers are not read.")
@@ -173,6 +175,10 @@ def _read(image: Image.Image, data: bytes, read_as: Format) -> Photo:
         metadata = read_metadata(image)
         if metadata.orientation in _UPRIGHT:
             image = image.transpose(_UPRIGHT[metadata.orientation])
+    gain_map = None
+    if file_format == "jpeg" and image.mode not in _NOT_SCREENS:
+        pixels_stored = image.width * image.height
+        gain_map = read_gain_map(original, pixels_stored, _UPRIGHT.get(metadata.orientation))
     if image.mode in _NOT_SCREENS:
         image, profile = to_srgb(image, profile), None
     turn = 1 if file_format == "tiff" else metadata.orientation  # OpenCV turns TIFFs itself, too
@@ -193,6 +199,7 @@ def _read(image: Image.Image, data: bytes, read_as: Format) -> Photo:
         iptc=metadata.iptc,
         dpi=metadata.dpi,
         lossless=file_format == "webp" and is_lossless_webp(data),
+        gain_map=gain_map,
     )
 
 
@@ -201,10 +208,21 @@ def _completed(photo: Photo) -> Photo:
 
     Its profile is used once, and its XMP gets the mark.
     """
+    marked_xmp, gain_map = marked(photo.xmp), photo.gain_map
+    if gain_map is not None:
+        gain_map = replace(gain_map, xmp=photo.xmp, marked_xmp=marked_xmp)
+        if gain_map.in_xmp:
+            length = len(gain_map.jpeg)
+            gain_map = replace(
+                gain_map,
+                xmp=with_directory(photo.xmp, length),
+                marked_xmp=with_directory(marked_xmp, length),
+            )
     return replace(
         photo,
         shows_as_srgb=colours_of(photo).transforms is None,
-        marked_xmp=marked(photo.xmp),
+        marked_xmp=marked_xmp,
+        gain_map=gain_map,
     )
 
 

@@ -43,7 +43,7 @@ class _Entry(NamedTuple):
     """Itself if it is short enough, or its offset."""
 
 
-class _Block:
+class Block:
     """A TIFF structure, read as Pillow reads it: the byte order by two letters, no more."""
 
     def __init__(self, data: bytes) -> None:
@@ -96,7 +96,7 @@ def is_modest(exif: bytes) -> bool:
     """
     for _ in range(2):  # as many as Pillow takes away
         exif = exif.removeprefix(b"Exif\0\0")
-    block = _Block(exif)
+    block = Block(exif)
     waiting, seen = [block.first], set[int]()
     while waiting:
         offset = waiting.pop()
@@ -116,7 +116,7 @@ def is_modest(exif: bytes) -> bool:
 
 def check_first(tiff: bytes) -> None:
     """Raises where the directory of a TIFF's first picture is out of all proportion to it."""
-    block = _Block(tiff)
+    block = Block(tiff)
     entries = list(block.entries(block.first))
     pieces = max((entry.length for entry in entries if entry.tag in _PIECES), default=0)
     rest = _numbers(entry for entry in entries if entry.tag not in _PIECES)
@@ -134,7 +134,7 @@ def is_tiff(data: bytes) -> bool:
 
 def is_cielab(tiff: bytes) -> bool:
     """Whether the first picture's colours are CIE L*a*b*, of which Pillow reads few kinds."""
-    block = _Block(tiff)
+    block = Block(tiff)
     entries = block.entries(block.first)
     return any(e.tag == _PHOTOMETRIC and block.number(e) in _CIELAB for e in entries)
 
@@ -148,7 +148,7 @@ def is_unambiguous(tiff: bytes, shape: tuple[int, ...]) -> bool:
     """
     if tiff[:4] not in _CLASSIC:
         return False
-    block = _Block(tiff)
+    block = Block(tiff)
     entries = list(block.entries(block.first))
     sizes = [block.number(entry) for entry in entries if entry.tag in (_WIDTH, _HEIGHT)]
     return (

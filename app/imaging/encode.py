@@ -15,8 +15,9 @@ from PIL import Image
 from app.errors import TooLarge
 from app.imaging import iptc
 from app.imaging.deep_png import chunk, deep_png, with_chunks
+from app.imaging.gain_map import with_gain_map
 from app.imaging.photo import FileFormat, Levels, Photo, eight_bits, is_deep
-from app.imaging.xmp import MARK
+from app.imaging.xmp import MARK, with_directory
 from app.options import OutputFormat
 
 log = logging.getLogger(__name__)
@@ -69,9 +70,9 @@ def encode(
 ) -> EncodedPicture:
     """Encode a photo, with its colour profile, and its metadata unless told otherwise.
 
-    PNG keeps 16 bits a channel; alpha is kept where the format has it, and flattened on white for
-    JPEG; WebP is lossless where it was.  With ``mark``, its XMP says that a face was restored, also
-    where metadata is stripped.
+    PNG keeps 16 bits a channel, and JPEG a gain map; alpha is kept where the format has it, and
+    flattened on white for JPEG; WebP is lossless where it was.  With ``mark``, its XMP says that a
+    face was restored, also where metadata is stripped.
     """
     file_format = output_format(photo, wanted)
     if strip_metadata:
@@ -81,15 +82,29 @@ def encode(
     if file_format == "png":
         data = _png(photo)
     elif file_format == "jpeg":
-        if len(photo.xmp) > _JPEG_XMP:
-            log.info("XMP of %d bytes dropped: JPEG has no room for it", len(photo.xmp))
-            photo = replace(photo, xmp=MARK if mark else b"")
-        data = _jpeg(photo, quality)
+        data = _jpeg_with_gain_map(photo, quality, strip_metadata=strip_metadata, mark=mark)
     elif file_format == "avif":
         data = _avif(photo, quality)
     else:
         data = _webp(photo, wanted, quality)
     return EncodedPicture(data, f"image/{file_format}")
+
+
+def _jpeg_with_gain_map(photo: Photo, quality: int, *, strip_metadata: bool, mark: bool) -> bytes:
+    """With the photo's gain map if it has one, and XMP that is short enough."""
+    alone = MARK if mark else b""
+    if (gain_map := photo.gain_map) is not None:
+        if not strip_metadata:
+            xmp = gain_map.marked_xmp if mark else gain_map.xmp
+        else:
+            xmp = with_directory(alone, len(gain_map.jpeg)) if gain_map.in_xmp else alone
+        if len(xmp) <= _JPEG_XMP:
+            return with_gain_map(_jpeg(replace(photo, xmp=xmp), quality), gain_map)
+        log.info("gain map dropped: JPEG has no room for XMP of %d bytes", len(xmp))
+    if len(photo.xmp) > _JPEG_XMP:
+        log.info("XMP of %d bytes dropped: JPEG has no room for it", len(photo.xmp))
+        photo = replace(photo, xmp=alone)
+    return _jpeg(photo, quality)
 
 
 def _png(photo: Photo) -> bytes:

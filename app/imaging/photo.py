@@ -28,6 +28,25 @@ FileFormat = Literal["jpeg", "png", "webp", "avif", "gif", "bmp", "tiff", "heic"
 
 
 @dataclass(frozen=True)
+class GainMap:
+    """A picture behind a JPEG that says how an HDR screen shows it.
+
+    :mod:`app.imaging.gain_map` reads and writes it.
+    """
+
+    jpeg: bytes
+    """Upright, as the photo is, with what its levels mean."""
+    in_xmp: bool
+    """Whether it says that in XMP (``hdrgm``), so that the photo's XMP has to tell of the map."""
+    iso: bool
+    """Whether it says it as ISO 21496-1 has it."""
+    xmp: bytes = b""
+    """The photo's XMP with a directory of both pictures if the map asks for it; may be empty."""
+    marked_xmp: bytes = b""
+    """Likewise the marked one."""
+
+
+@dataclass(frozen=True)
 class Photo:
     pixels: Levels
     """Upright: the EXIF orientation is applied."""
@@ -52,6 +71,7 @@ class Photo:
     """Pixels an inch, across and down."""
     lossless: bool = False
     """Of a format that may be either, WebP."""
+    gain_map: GainMap | None = None
 
     @property
     def width(self) -> int:

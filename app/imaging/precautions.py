@@ -36,8 +36,8 @@ _FRAME_HEADER = 16  # bytes, of a frame of a WebP
 
 _NOT_FILL = re.compile(rb"[^\xff]")
 _AFTER_SCAN = re.compile(rb"\xff[^\x00\xff\xd0-\xd7]")
-_ALONE = {0x00, 0x01, *range(0xD0, 0xDA)}  # markers without a segment; stray ones are skipped
-_SOS, _EOI, _COMMENT = 0xDA, 0xD9, 0xFE
+ALONE = {0x00, 0x01, *range(0xD0, 0xDA)}  # markers without a segment; stray ones are skipped
+SOS, _EOI, _COMMENT = 0xDA, 0xD9, 0xFE
 _APP0, _APP1, _APP2, _APP13, _APP14, _APP15 = 0xE0, 0xE1, 0xE2, 0xED, 0xEE, 0xEF
 _BEFORE_PROFILE = 14  # bytes of a segment: its name, which piece it is, and of how many
 _XMP = b"http://ns.adobe.com/xap/1.0/\0"
@@ -52,14 +52,14 @@ def slim_jpeg(data: bytes) -> bytes:
     exif: list[bytes] = []
     tables, profile, captions, at = 0, 0, 0, 2
     for _ in range(MOST_PARTS):
-        marker, start = _next_marker(data, at)
-        if marker in _ALONE:
+        marker, start = next_marker(data, at)
+        if marker in ALONE:
             at = start
             continue
-        if marker == _SOS:
+        if marker == SOS:
             _check_scans(data, start - 2)
             break
-        at = start + _segment_length(data, start)
+        at = start + segment_length(data, start)
         payload = data[start + 2 : at]
         segment = b"\xff" + data[start - 1 : at]
         if marker == _APP1 and payload.startswith(b"Exif\0\0"):
@@ -93,7 +93,7 @@ def _matters(marker: int, payload: bytes) -> bool:
     return not _APP0 <= marker <= _APP15 and marker != _COMMENT
 
 
-def _next_marker(data: bytes, at: int) -> tuple[int, int]:
+def next_marker(data: bytes, at: int) -> tuple[int, int]:
     """The next marker's second byte, and where its segment starts."""
     first = data.find(b"\xff", at)
     found = _NOT_FILL.search(data, first) if first >= 0 else None
@@ -102,7 +102,7 @@ def _next_marker(data: bytes, at: int) -> tuple[int, int]:
     return data[found.start()], found.end()
 
 
-def _segment_length(data: bytes, start: int) -> int:
+def segment_length(data: bytes, start: int) -> int:
     length = int.from_bytes(data[start : start + 2], "big")
     if length < 2 or start + length > len(data):
         raise BrokenPicture("The picture is broken or cut off.")
@@ -119,10 +119,10 @@ def _check_scans(data: bytes, at: int) -> None:
         if found is None or data[found.end() - 1] == _EOI:
             return
         at = found.end()
-        scans += data[at - 1] == _SOS
+        scans += data[at - 1] == SOS
         if scans > MOST_SCANS:
             break
-        if data[at - 1] not in _ALONE:
+        if data[at - 1] not in ALONE:
             at += int.from_bytes(data[at : at + 2], "big")
     raise BrokenPicture("The picture has too many scans to be true.")
 

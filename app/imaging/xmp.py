@@ -1,9 +1,10 @@
 """XMP packets: without what is not true of the answer, and with the mark of a restored face.
 
 The answer is one upright picture of its own size.  The packets of phones also describe a gain map,
-a video or a depth map behind the picture, which the answer does not have.  Expat reads a packet
-event by event, and what is kept is written under the names that it had.  A document type is
-refused, and with it all entities.
+a video or a depth map behind the picture.  The answer has none of them, except that a JPEG may keep
+its gain map, of which a directory of its own is written.  Expat reads a packet event by event, and
+what is kept is written under the names that it had.  A document type is refused, and with it all
+entities.
 """
 
 from __future__ import annotations
@@ -25,13 +26,16 @@ _DEEPEST = 64  # elements within each other; real packets have ten
 _DC = "http://purl.org/dc/elements/1.1/"
 _DCTERMS = "http://purl.org/dc/terms/"
 _EXIF = "http://ns.adobe.com/exif/1.0/"
+_CONTAINER = "http://ns.google.com/photos/1.0/container/"
 _GCAMERA = "http://ns.google.com/photos/1.0/camera/"
+_HDRGM = "http://ns.adobe.com/hdr-gain-map/1.0/"
 _IPTC = "http://iptc.org/std/Iptc4xmpExt/2008-02-29/"
 _NOTE = "http://ns.adobe.com/xmp/note/"
 _PHOTOSHOP = "http://ns.adobe.com/photoshop/1.0/"
 _RDF = "http://www.w3.org/1999/02/22-rdf-syntax-ns#"
 _TIFF = "http://ns.adobe.com/tiff/1.0/"
 _XML = "http://www.w3.org/XML/1998/namespace"
+_X = "adobe:ns:meta/"
 _XMP = "http://ns.adobe.com/xap/1.0/"
 
 _WHITE_SPACE = str.maketrans({"\t": "&#9;", "\n": "&#10;", "\r": "&#13;"})
@@ -81,12 +85,27 @@ _DESCRIPTION = (
     f' xmlns:xmp="{_XMP}" Iptc4xmpExt:DigitalSourceType="{SOURCE_TYPE}"{{tool}}/>'
 )
 _TOOL = f' xmp:CreatorTool="{CREATOR_TOOL}"'
-MARK = (
-    '<?xpacket begin="\ufeff" id="W5M0MpCehiHzreSzNTczkc9d"?>'
-    f'<x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf:RDF xmlns:rdf="{_RDF}">'
-    + _DESCRIPTION.format(about="", tool=_TOOL)
-    + '</rdf:RDF></x:xmpmeta><?xpacket end="w"?>'
-).encode()
+_DIRECTORY = (  # of a photo and its gain map, as Ultra HDR has it
+    f'<rdf:Description xmlns:rdf="{_RDF}" rdf:about="{{about}}" xmlns:hdrgm="{_HDRGM}"'
+    f' xmlns:Container="{_CONTAINER}" xmlns:Item="{_CONTAINER}item/" hdrgm:Version="1.0">'
+    "<Container:Directory><rdf:Seq>"
+    '<rdf:li rdf:parseType="Resource">'
+    '<Container:Item Item:Semantic="Primary" Item:Mime="image/jpeg"/></rdf:li>'
+    '<rdf:li rdf:parseType="Resource"><Container:Item Item:Semantic="GainMap"'
+    ' Item:Mime="image/jpeg" Item:Length="{length}"/></rdf:li>'
+    "</rdf:Seq></Container:Directory></rdf:Description>"
+)
+
+
+def _packet(description: str) -> bytes:
+    return (
+        '<?xpacket begin="\ufeff" id="W5M0MpCehiHzreSzNTczkc9d"?>'
+        f'<x:xmpmeta xmlns:x="{_X}"><rdf:RDF xmlns:rdf="{_RDF}">{description}'
+        '</rdf:RDF></x:xmpmeta><?xpacket end="w"?>'
+    ).encode()
+
+
+MARK = _packet(_DESCRIPTION.format(about="", tool=_TOOL))
 """A packet that holds the mark alone."""
 
 
@@ -116,8 +135,27 @@ def marked(packet: bytes) -> bytes:
 
     Nothing becomes :data:`MARK`.
     """
-    writer = _Writer(lambda name: name == (_IPTC, "DigitalSourceType"), mark=True)
+    writer = _Writer(lambda name: name == (_IPTC, "DigitalSourceType"), added=_DESCRIPTION)
     return _rewritten(packet, writer) or MARK
+
+
+def with_directory(packet: bytes, length: int) -> bytes:
+    """A cleaned packet that also says that a gain map of so many bytes follows the photo.
+
+    Nothing becomes a packet that says this alone.
+    """
+    directory = _DIRECTORY.replace("{length}", str(length))
+    writer = _Writer(lambda _: False, added=directory)
+    return _rewritten(packet, writer) or _packet(directory.format(about=""))
+
+
+def gain_map_properties(packet: bytes) -> bytes:
+    """What the packet of a gain map says of its levels, alone; nothing if it is no gain map."""
+    known = {"", _X, _XML, _RDF, _HDRGM}
+    writer = _Writer(lambda name: name[0] not in known)
+    packet = packet.strip(b"\0\t\n\r ")
+    kept = _rewritten(packet, writer) if len(packet) <= _MOST_BYTES else b""
+    return kept if (_HDRGM, "GainMapMax") in writer.seen else b""
 
 
 def _rewritten(packet: bytes, writer: _Writer) -> bytes:
@@ -145,12 +183,13 @@ class NotXmpError(Exception):
 class _Writer:
     """Writes the elements that a parser reads, but for some of them."""
 
-    def __init__(self, is_dropped: Callable[[Name], bool], *, mark: bool = False) -> None:
+    def __init__(self, is_dropped: Callable[[Name], bool], *, added: str = "") -> None:
+        """``added``: a description for the end, in which {about} and {tool} are filled in."""
+        self.seen: set[Name] = set()
+        """Elements and attributes that are written."""
         self._is_dropped = is_dropped
-        self._mark = mark
+        self._added = added
         self._about = ""
-        self._has_tool = False
-        self._has_rdf = False
         self._written: list[str] = []
         self._open: list[Name] = []
         self._scopes: list[dict[str, str]] = [{"": "", "xml": _XML}]
@@ -158,7 +197,7 @@ class _Writer:
 
     def packet(self) -> bytes:
         """All of it; nothing if there was no RDF."""
-        return "".join(self._written).encode() if self._has_rdf else b""
+        return "".join(self._written).encode() if (_RDF, "RDF") in self.seen else b""
 
     def doctype(self, *_: object) -> None:
         raise NotXmpError("it has a document type")
@@ -188,24 +227,23 @@ class _Writer:
         kept = [key for key in attributes if not self._is_dropped(names[key])]
         written = "".join(f' {key}="{_quoted(attributes[key])}"' for key in kept)
         self._written.append(f"<{tag}{written}>")
-        self._prepare_mark(name, {names[key]: attributes[key] for key in kept})
+        self._note(name, {names[key]: attributes[key] for key in kept})
         self._open.append(name)
 
     def end(self, tag: str) -> None:
         if self._dropped_depth:
             self._dropped_depth -= 1
             return
-        if self._open.pop() == (_RDF, "RDF") and self._mark:
-            self._mark = False
-            tool = "" if self._has_tool else _TOOL
-            self._written.append(_DESCRIPTION.format(about=_quoted(self._about), tool=tool))
+        if self._open.pop() == (_RDF, "RDF"):
+            tool = "" if _CREATOR in self.seen else _TOOL
+            self._written.append(self._added.format(about=_quoted(self._about), tool=tool))
+            self._added = ""
         self._written.append(f"</{tag}>")
         self._scopes.pop()
 
-    def _prepare_mark(self, name: Name, attributes: dict[Name, str]) -> None:
-        """Note what the mark must fit to: all descriptions of a packet are of one resource."""
-        self._has_rdf |= name == (_RDF, "RDF")
-        self._has_tool |= name == _CREATOR or _CREATOR in attributes
+    def _note(self, name: Name, attributes: dict[Name, str]) -> None:
+        """Note what an added description must fit to: all in a packet are of one resource."""
+        self.seen |= {name, *attributes}
         if name == (_RDF, "Description") and self._open[-1:] == [(_RDF, "RDF")]:
             about = attributes.get((_RDF, "about"), attributes.get(("", "about"), ""))
             self._about = self._about or about

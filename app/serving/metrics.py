@@ -20,7 +20,8 @@ from prometheus_client import (
 )
 
 from app.errors import ServiceError
-from app.faces.pipeline import FaceReport, Reason, Timings
+from app.faces.pipeline import Timings
+from app.faces.reports import FaceReport, Reason
 from app.faces.restore import Restorer
 from app.imaging.jail.decoder import Reason as Death
 from app.serving.admission import Admission

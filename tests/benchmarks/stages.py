@@ -29,7 +29,7 @@ R = TypeVar("R")
 
 STAGES = {
     "decode": (plain_functions, "decode"),
-    "detect": (pipeline, "detect"),
+    "detect": (pipeline, "detect_turned"),
     "align": (pipeline, "align"),
     "restore": (plain_functions, "restore_all"),
     "paste": (pipeline, "paste"),

@@ -9,7 +9,7 @@ import pytest
 from pydantic import BaseModel
 
 from app.errors import ServiceError, Unavailable
-from app.faces.pipeline import Reason
+from app.faces.reports import Reason
 from app.http.routes import EnhanceForm
 from app.settings import Settings
 from tests.deployment.metrics import metric_names

@@ -63,13 +63,13 @@ def test_the_process_ends_within_five_seconds(
 
 HANGS_TWICE = """
 import threading, time
-import app.faces.pipeline
-detect, left = app.faces.pipeline.detect, threading.Semaphore(2)
+import app.faces.turned
+detect, left = app.faces.turned.detect, threading.Semaphore(2)
 def hanging(*arguments, **options):
     if threading.current_thread().name.startswith("gpen-find") and left.acquire(blocking=False):
         time.sleep(600)
     return detect(*arguments, **options)
-app.faces.pipeline.detect = hanging
+app.faces.turned.detect = hanging
 """
 
 

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, Field, TypeAdapter
 
 from app.errors import BrokenPicture, TooLarge, UnsupportedPicture
-from app.imaging.photo import FileFormat, Photo
+from app.imaging.photo import FileFormat, GainMap, Photo
 
 _MOST_BYTES = 2**16  # of a message
 _SEALS = fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_SEAL
@@ -53,6 +53,17 @@ class Header(BaseModel):
     """What the readers logged."""
 
 
+class SharedGainMap(BaseModel):
+    """A :class:`GainMap`, whose bytes come after the others."""
+
+    jpeg: int = Field(ge=0)
+    """Bytes; likewise the XMP."""
+    xmp: int = Field(ge=0)
+    marked_xmp: int = Field(ge=0)
+    in_xmp: bool
+    iso: bool
+
+
 class Decoded(BaseModel):
     """A :class:`Photo`, whose bytes come with it in shared memory, in the order of the lengths."""
 
@@ -72,6 +83,7 @@ class Decoded(BaseModel):
     shows_as_srgb: bool
     dpi: tuple[float, float] | None
     lossless: bool
+    gain_map: SharedGainMap | None
     notes: tuple[str, ...]
 
 
@@ -192,12 +204,15 @@ def share_photo(photo: Photo, notes: list[str]) -> tuple[Decoded, int]:
         shows_as_srgb=photo.shows_as_srgb,
         dpi=photo.dpi,
         lossless=photo.lossless,
+        gain_map=None if photo.gain_map is None else _described(photo.gain_map),
         notes=tuple(notes),
     )
     parts: list[bytes | memoryview] = [np.ascontiguousarray(photo.pixels).data]
     if photo.alpha is not None:
         parts.append(np.ascontiguousarray(photo.alpha).data)
     parts += [photo.exif, photo.xmp, photo.marked_xmp, photo.iptc, photo.icc_profile or b""]
+    if photo.gain_map is not None:
+        parts += [photo.gain_map.jpeg, photo.gain_map.xmp, photo.gain_map.marked_xmp]
     return decoded, shared(parts)
 
 
@@ -226,7 +241,23 @@ def shared_photo(decoded: Decoded, memory: memoryview) -> Photo:
         iptc=iptc,
         dpi=decoded.dpi,
         lossless=decoded.lossless,
+        gain_map=None if decoded.gain_map is None else _gain_map(decoded.gain_map, reader),
     )
+
+
+def _described(gain_map: GainMap) -> SharedGainMap:
+    return SharedGainMap(
+        jpeg=len(gain_map.jpeg),
+        xmp=len(gain_map.xmp),
+        marked_xmp=len(gain_map.marked_xmp),
+        in_xmp=gain_map.in_xmp,
+        iso=gain_map.iso,
+    )
+
+
+def _gain_map(shared: SharedGainMap, reader: _Reader) -> GainMap:
+    jpeg, xmp, marked_xmp = map(reader.text, (shared.jpeg, shared.xmp, shared.marked_xmp))
+    return GainMap(jpeg, shared.in_xmp, shared.iso, xmp, marked_xmp)
 
 
 class _Reader:

@@ -56,6 +56,18 @@ def test_faces_lie_where_training_wants_them(
         assert np.abs(found.landmarks - template).max() < 4
 
 
+def test_faces_of_a_photo_on_its_head_are_written_upright(
+    astronaut: NDArray[np.uint8], tmp_path: Path
+) -> None:
+    written = []
+    for quarters in (0, 2):
+        photo, out = tmp_path / f"{quarters}.png", tmp_path / str(quarters)
+        Image.fromarray(np.rot90(astronaut, quarters)).save(photo)
+        assert crop("-i", str(photo), "-o", str(out), "--size", "128") == 0
+        written.append((out / f"{quarters}_0.png").read_bytes())
+    assert written[0] == written[1]
+
+
 def test_small_faces_are_left_out(astronaut: NDArray[np.uint8], tmp_path: Path) -> None:
     photo = tmp_path / "photo.png"
     Image.fromarray(astronaut).save(photo)

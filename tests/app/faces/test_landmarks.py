@@ -10,7 +10,7 @@ from skimage import data
 from torch import nn
 
 from app.faces.detect import detect
-from app.faces.landmarks import flaw
+from app.faces.landmarks import flaw, turn_of
 from model.checkpoints.templates import TEMPLATE_NAMES, landmark_template
 
 # right, down and towards the viewer; in distances of the mouth from the eyes
@@ -66,6 +66,14 @@ def test_a_profile_in_which_the_far_eye_is_behind_the_near_one() -> None:
 @pytest.mark.parametrize("roll", [0, 100])
 def test_features_in_another_order(order: tuple[int, ...], roll: float) -> None:
     assert flaw(turned(roll=roll)[list(order)]) == "landmarks"
+
+
+@pytest.mark.parametrize(
+    ("roll", "turn"),
+    [(0, 0), (44, 0), (-44, 0), (46, 90), (90, 90), (134, 90), (180, 180), (-90, 270), (270, 270)],
+)
+def test_how_a_face_lies(roll: float, turn: int) -> None:
+    assert turn_of(turned(roll=roll)) == turn
 
 
 def test_collapsed_landmarks() -> None:

@@ -19,7 +19,8 @@ from app.bulk.machine import enhance_alone
 from app.bulk.plan import Job
 from app.faces.guard import Guard
 from app.faces.parsing import FaceParser
-from app.faces.pipeline import Enhanced, FaceReport, FoundFaces, find, finish
+from app.faces.pipeline import Enhanced, FoundFaces, find, finish
+from app.faces.reports import FaceReport
 from app.imaging.photo import Pixels
 from app.options import EnhanceOptions
 from app.serving import networks

@@ -9,10 +9,14 @@ import tracemalloc
 from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
 import pytest
 from starlette.types import Message
 
+from app.faces.detect import Face
 from app.faces.pipeline import Enhanced, Timings
+from app.faces.reports import FaceReport
+from app.http.answers import FaceModel
 from app.http.delivery import Answers
 from app.imaging.encode import EncodedPicture
 from app.main import create_app
@@ -107,3 +111,12 @@ def test_it_takes_no_memory_but_a_piece_and_is_counted(monkeypatch: pytest.Monke
     assert most < len(PICTURE) / 4
     assert max(client.sizes) < PIECE
     assert min(client.counted[:-2]) > len(PICTURE)
+
+
+def test_a_report_says_how_its_face_lies() -> None:
+    """At 90 degrees the eyes are right of the mouth, and the left one is above the right one."""
+    landmarks = np.array([[70, 40], [70, 60], [55, 50], [40, 42], [40, 58]], np.float32)
+    face = Face(np.array([30, 30, 80, 70], np.float32), 0.99, landmarks)
+    told = FaceModel.of(FaceReport(face, restored=True, reason=None)).model_dump()
+    assert told["turn"] == 90
+    assert list(told) == ["box", "score", "landmarks", "turn", "restored", "reason"]

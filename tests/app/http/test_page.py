@@ -9,7 +9,7 @@ import pytest
 from starlette.testclient import TestClient
 
 from app.errors import ServiceError
-from app.faces.pipeline import Reason
+from app.faces.reports import Reason
 from app.http import page
 from app.http.page.routes import language_of, read_words
 from app.http.paths import PAGE_FILES, is_page

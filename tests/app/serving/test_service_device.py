@@ -174,7 +174,7 @@ def test_too_little_memory_for_a_photo_is_no_bug(
 
     with running(monkeypatch, lambda _: loaded) as (client, ended):
         wait_for(client, "ok")
-        monkeypatch.setattr("app.faces.pipeline.detect", fail)
+        monkeypatch.setattr("app.faces.turned.detect", fail)
         answer = post(client, astronaut_png)
         assert (answer.status_code, answer.json()["title"]) == (503, MemoryFull.title)
         assert answer.headers["Retry-After"] == "1"

@@ -43,7 +43,8 @@ function described(face, i) {
   const outcome = face.restored ? "restored" : face.reason;
   const told = words(`face_${outcome.replace(" ", "_")}`) ?? outcome;
   const score = words("face_score", { score: number(face.score, 2) });
-  return [words("face", { number: i + 1 }), told, score].join(", ");
+  const turn = face.turn ? [words(`turned_${face.turn}`)] : [];
+  return [words("face", { number: i + 1 }), ...turn, told, score].join(", ");
 }
 
 async function drawThumbnails(canvases, { blob, width, height, faces }) {
