@@ -1,11 +1,11 @@
 """``python -m model.train``: content stage, discriminator warm-up, joint training.
 
-``model.training.run_folder`` says what a run leaves in its folder.  SIGTERM, SIGUSR1 and Ctrl-C
-have it save itself and end; ``--resume`` goes on with it, as if nothing had happened.  Under
-``torchrun`` or ``accelerate launch``, processes share every batch.
+``model.training.run_folder`` describes the folder that a run writes.  On SIGTERM, SIGUSR1 and
+Ctrl-C a run saves a checkpoint and exits; ``--resume`` continues it exactly.  Under ``torchrun`` or
+``accelerate launch``, processes share every batch.
 
-Exit status: 0 if the run has come to its end, 75 if it was interrupted, 1 for errors, 2 for
-arguments that make no sense.
+Exit status: 0 if the run is complete, 75 if it was interrupted, 1 for errors, 2 for invalid
+arguments.
 """
 
 from __future__ import annotations
@@ -38,38 +38,38 @@ log = logging.getLogger(__name__)
 _LAST = Path("last.pt")
 _AUTO = Path("auto")
 INTERRUPTED_STATUS = os.EX_TEMPFAIL
-"""75: the caller is invited to try again."""
+"""75, sysexits' code for "try again later"."""
 
 
 def train(config: Config, output: Path, *, resume: Path | None = None) -> str:
-    """Run the configured training to its end, or to one of SAVING_SIGNALS; returns why it ended.
+    """Train until the end or until one of SAVING_SIGNALS arrives; returns why training ended.
 
-    ``resume`` is a checkpoint to go on from.  Raises ValueError or OSError for a configuration,
-    data or files that cannot be used; OutOfMemoryError or NonFiniteGradientError, which say what to
-    change.
+    ``resume`` is a checkpoint to continue from.  Raises ValueError or OSError for a configuration,
+    data or files that cannot be used, and OutOfMemoryError or NonFiniteGradientError, whose
+    messages say what to change.
     """
-    cv2.setNumThreads(1)  # workers run in parallel, and a pool of threads would not outlive a fork
+    cv2.setNumThreads(1)  # workers run in parallel, and a thread pool does not survive a fork
     processes = Processes.join()
     last = output / _LAST
-    # asked together, before the first of them writes it
+    # all processes look before the first one writes the file
     exists = processes.gather(last.exists())
     if resume is None and any(exists):
-        raise ValueError(f"{last} exists: --resume goes on with it, another --output begins anew")
+        raise ValueError(f"{last} exists: --resume continues it; a new run needs another --output")
     if resume is not None and not all(processes.gather(resume.exists())):
-        raise ValueError(f"not all processes see {resume}: --output must be shared by all machines")
+        raise ValueError(f"some processes do not see {resume}: all machines must share --output")
     trainer = Trainer(config, output, processes, resume)
     with _signals_noted() as interrupted, logging_redirect_tqdm():
         reason = trainer.run(interrupted)
     log.info(
         "%s at step %d%s", reason, trainer.state.step,
-        "; --resume goes on" if reason == INTERRUPTED else "",
+        "; --resume continues it" if reason == INTERRUPTED else "",
     )  # fmt: skip
     return reason
 
 
 @contextmanager
 def _signals_noted() -> Iterator[Callable[[], bool]]:
-    """Within, SAVING_SIGNALS only make the yielded function return True."""
+    """In this context, SAVING_SIGNALS only make the yielded function return True."""
     received: list[int] = []
 
     def note(number: int, _frame: FrameType | None) -> None:
@@ -84,9 +84,9 @@ def _signals_noted() -> Iterator[Callable[[], bool]]:
 
 
 def _configuration(options: argparse.Namespace) -> tuple[Config, Path | None]:
-    """What to train with, and the checkpoint to go on from, if there is one.
+    """The configuration to train with, and the checkpoint to continue from, if there is one.
 
-    A run that goes on keeps its own configuration, except for --data and --set.
+    A resumed run keeps its own configuration, except for --data and --set.
     """
     resume: Path | None = options.resume
     if resume in (_LAST, _AUTO):
@@ -99,15 +99,15 @@ def _configuration(options: argparse.Namespace) -> tuple[Config, Path | None]:
         given = given if options.data is None else given.with_data(options.data)
     if resume is None:
         if given is None:
-            raise ValueError("--config is needed to begin a run")
+            raise ValueError("a new run needs --config")
         return given, None
     config = configuration_of(resume, options.set, options.data)
     ignored = {} if given is None else differences(config, given)
     if ignored:
         settings = ", ".join(f"{key} ({ours})" for key, (ours, _) in ignored.items())
         log.warning(
-            "warning: the run goes on with its own configuration, from which %s differs in %s; "
-            "--set changes them",
+            "warning: the run continues with its own configuration, and %s differs from that in "
+            "%s; use --set to change settings",
             *(options.config, settings),
         )
     return config, resume
@@ -120,7 +120,7 @@ def main(arguments: list[str] | None = None) -> None:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument(
-        "--config", type=Path, help="settings of a new run; one that goes on keeps its own"
+        "--config", type=Path, help="settings of a new run; a resumed one keeps its own"
     )
     parser.add_argument("--data", type=Path, help="folder of aligned faces (data.folder)")
     parser.add_argument("--output", type=Path, default=Path("runs/gpen"))
@@ -130,12 +130,12 @@ def main(arguments: list[str] | None = None) -> None:
         nargs="?",
         const=_LAST,
         metavar="auto|CHECKPOINT",
-        help="go on from last.pt in --output, or from the file given; auto: if there is one",
+        help="continue from last.pt in --output, or from CHECKPOINT; auto: start if there is none",
     )
     parser.add_argument("--set", action="append", default=[], metavar="SECTION.KEY=VALUE")
     options = parser.parse_args(arguments)
     keep_freed_memory()
-    first = os.environ.get("RANK", "0") == "0"  # of several processes, one tells
+    first = os.environ.get("RANK", "0") == "0"  # one process logs
     logging.basicConfig(level=logging.INFO if first else logging.ERROR, format="%(message)s")
     try:
         config, resume = _configuration(options)

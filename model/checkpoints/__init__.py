@@ -1,1 +1,1 @@
-"""Files of weights: which there are, where they lie, and how they are fetched and checked."""
+"""Weights files: a table of them, and finding, downloading and checking them."""

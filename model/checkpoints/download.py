@@ -1,4 +1,4 @@
-"""Downloading weights: from ModelScope through its own client, or by their address."""
+"""Downloads weights, from ModelScope through its own client, or by their URL."""
 
 from __future__ import annotations
 
@@ -18,26 +18,26 @@ from model.checkpoints.web import WebError, fetch_url
 log = logging.getLogger(__name__)
 
 Progress = Callable[[int, int], None]
-"""Called with the bytes on disk so far, and in all."""
+"""Called with the number of bytes on disk so far, and of the whole file."""
 
 
 class DownloadError(CheckpointError):
-    """The message says, in one line, how to fetch the file by hand."""
+    """The message says, in one line, how to download the file by hand."""
 
 
 @dataclass(frozen=True)
 class Patience:
-    """How long a download may take.  The client's environment variables, if set, win."""
+    """Time limits of a download.  The client's environment variables, if set, take precedence."""
 
     idle_s: int = 20
-    """Without a byte, before a request is given up."""
+    """Seconds without data after which a request is given up."""
     retries: int = 3
-    """Of the transfer; it goes on from the byte where it broke off."""
+    """Retries of a transfer, each of which continues where the last one stopped."""
     total_s: int = 3600
-    """In all; what has arrived stays, and the next download goes on from there."""
+    """Seconds for the whole download.  Received data is kept, and the next download continues."""
 
     def environment(self) -> dict[str, str]:
-        """As modelscope's client takes it."""
+        """The limits as environment variables of modelscope's client."""
         return {
             "MODELSCOPE_API_CONNECT_TIMEOUT": str(min(10, self.idle_s)),
             "MODELSCOPE_REPO_TREE_PAGE_TIMEOUT_SECONDS": str(self.idle_s),
@@ -54,26 +54,26 @@ DEFAULT_PATIENCE = Patience()
 
 
 def log_progress(name: str) -> Progress:
-    """A progress that logs each tenth, for where nobody watches."""
-    tenths_told = -1
+    """A progress callback that logs every tenth, for runs without a terminal."""
+    logged_tenths = -1
 
-    def tell(received: int, total: int) -> None:
-        nonlocal tenths_told
+    def report(received: int, total: int) -> None:
+        nonlocal logged_tenths
         tenths = 10 * received // total if total else 10
-        if tenths > tenths_told:
-            tenths_told = tenths
+        if tenths > logged_tenths:
+            logged_tenths = tenths
             log.info("downloading %s: %d of %d MB", name, received // 10**6, total // 10**6)
 
-    return tell
+    return report
 
 
 def modelscope_dir(cache_dir: Path) -> Path:
-    """The part of CACHE_DIR that is laid out as a cache of ModelScope's."""
+    """The folder in CACHE_DIR that has the layout of a ModelScope cache."""
     return cache_dir / "modelscope"
 
 
 def web_file(weights: WeightsFile, cache_dir: Path) -> Path:
-    """Where a file that is downloaded by its address lies in CACHE_DIR."""
+    """The path in CACHE_DIR of a file that is downloaded by its URL."""
     return cache_dir / "web" / weights.file_name
 
 
@@ -85,14 +85,14 @@ def download(
     progress: Progress | None = None,
     patience: Patience = DEFAULT_PATIENCE,
 ) -> Path:
-    """Download into ``cache_dir``, going on from what an interrupted download left there.
+    """Download into ``cache_dir``, continuing a download that was interrupted.
 
-    A file that is there already is only checked against the size and SHA-256 that the repository
-    lists, as a new one is; one that differs never stays.  By its address, a file is always
-    downloaded anew, and checked against the SHA-256 in the table.
+    A file from ModelScope is checked against the size and SHA-256 that the repository lists.  If it
+    is there already, it is only checked; if it differs, it is removed.  A file with a URL is always
+    downloaded again, and checked against the SHA-256 in the table.
 
-    ``weights_dir`` is where the message of an error says to put the file by hand.  Progress is
-    logged if not asked for otherwise.  Raises DownloadError.
+    ``weights_dir`` is the folder that error messages recommend for a file downloaded by hand.
+    Without ``progress``, progress is logged.  Raises DownloadError.
     """
     source = weights.modelscope
     if weights.url is not None:
@@ -114,8 +114,8 @@ def download(
     )
     if isinstance(outcome, _Failed):
         raise DownloadError(
-            f"{weights.name} cannot be downloaded: {outcome.reason}. Try again (it goes on where "
-            f"it stopped), or by hand: take {source.path} from the page of "
+            f"{weights.name} cannot be downloaded: {outcome.reason}. Try again (the download "
+            f"continues where it stopped), or by hand: take {source.path} from the page of "
             f"{source.repository_id} on ModelScope and put it into {weights_dir} as "
             f"{weights.file_name}"
         )
@@ -144,14 +144,14 @@ def _download_from_web(
         )
     except WebError as error:
         raise DownloadError(
-            f"{weights.name} cannot be downloaded: {error}. Try again (it goes on where it "
-            f"stopped), or by hand: put {url} into {weights_dir} as {weights.file_name}"
+            f"{weights.name} cannot be downloaded: {error}. Try again (the download continues "
+            f"where it stopped), or by hand: put {url} into {weights_dir} as {weights.file_name}"
         ) from error
     return path
 
 
 class _Message(BaseModel):
-    """What ``fetch.py`` prints."""
+    """A line that ``fetch.py`` prints."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -177,10 +177,10 @@ _MESSAGE: TypeAdapter[_Received | _Finished | _Failed] = TypeAdapter(
 def _fetch(
     repository: str, file: str, folder: Path, progress: Progress, patience: Patience
 ) -> _Finished | _Failed:
-    # A process of its own: the client reads its time limits from the environment, once, when it
-    # is imported; its threads cannot be stopped; and it draws its own progress bars.
+    # In another process, because the client reads its time limits from the environment when it is
+    # imported, its threads cannot be stopped, and it draws its own progress bars.
     environment = {
-        "MODELSCOPE_LOG_LEVEL": "CRITICAL",  # what matters comes back as a message
+        "MODELSCOPE_LOG_LEVEL": "CRITICAL",  # results are printed as messages
         "TQDM_DISABLE": "1",
         **patience.environment(),
         **os.environ,
@@ -193,8 +193,8 @@ def _fetch(
         stdout=subprocess.PIPE,
         text=True,
         env=environment,
-        start_new_session=True,  # Ctrl-C reaches it through its stdin only, without a traceback
-    ) as child:  # leaving this block, however, closes the child's stdin, which ends it
+        start_new_session=True,  # so that Ctrl-C causes no traceback in the child
+    ) as child:  # leaving this block closes the child's stdin, which ends it
         assert child.stdout is not None
         for line in child.stdout:
             message = _MESSAGE.validate_json(line)

@@ -1,10 +1,11 @@
-"""A program of its own: downloads one file from ModelScope, telling its progress on stdout.
+"""A separate program that downloads one file from ModelScope and reports progress on stdout.
 
     python -P fetch.py REPOSITORY FILE CACHE_DIR
 
-One JSON object a line: ``{"received": BYTES, "total": BYTES}`` any number of times, then
-``{"path": FILE}`` or ``{"reason": TEXT}``.  It ends when its stdin does, so that it never outlives
-the process that waits for the file.  ``model.checkpoints.download`` starts it and reads its output.
+It prints one JSON object a line: ``{"received": BYTES, "total": BYTES}`` any number of times, then
+``{"path": FILE}`` or ``{"reason": TEXT}``.  It exits when its stdin is closed, so that it never
+outlives the process that waits for the file.  ``model.checkpoints.download`` starts it and reads
+its output.
 """
 
 from __future__ import annotations
@@ -38,29 +39,29 @@ class FetchError(Exception):
 
 
 class _Report(ProgressCallback):
-    received = 0  # what an earlier, interrupted download left counts
-    told = 0.0
+    received = 0  # includes data of an earlier, interrupted download
+    reported = 0.0
 
     def update(self, size: int) -> None:
         self.received += size
         now = time.monotonic()
-        if now - self.told >= _REPORT_EVERY_S or self.received == self.file_size:
-            self.told = now
-            _tell(received=self.received, total=self.file_size)
+        if now - self.reported >= _REPORT_EVERY_S or self.received == self.file_size:
+            self.reported = now
+            _print_message(received=self.received, total=self.file_size)
 
 
 def fetch(repository: str, file: str, cache_dir: Path) -> Path:
-    """Download, or resume, and check the size and the SHA-256 that the repository lists.
+    """Download or resume, and check the size and SHA-256 that the repository lists.
 
     Raises FetchError.
     """
-    # A configuration of our own: by default an identifier is written to the home folder.  And a
-    # token in any case: without one the client unpickles its cookies to look for one, and whoever
-    # can write there could have any code run.
+    # The default configuration would write an identifier to the home folder.  A token is always
+    # passed: without one, the client unpickles its cookies to look for one, so that anyone who can
+    # write them could run any code.
     token = os.environ.get("MODELSCOPE_API_TOKEN", "")
     api = HubApi(HubConfig(cache_dir=cache_dir, config_dir=cache_dir, token=token))
     try:
-        # Not download_file(): that one knows neither size nor hash, so it can check neither.
+        # Not download_file(), which knows neither size nor hash and so cannot check them.
         folder = api.download_repo(
             repository, "model", allow_patterns=[file], progress_callbacks=[_Report]
         )
@@ -68,18 +69,18 @@ def fetch(repository: str, file: str, cache_dir: Path) -> Path:
         raise FetchError(_reason(error)) from error
     path = folder / file
     if not path.is_file():
-        raise FetchError(f"{repository} lists no {file}")
+        raise FetchError(f"{repository} does not list {file}")
     return path
 
 
 def _reason(error: BaseException) -> str:
-    """The client's own messages are long, and partly Chinese."""
+    """A short reason in English; the client's own messages are long and partly Chinese."""
     if isinstance(error, FileDownloadError) and error.failed_files:
         return _reason(next(iter(error.failed_files.values())))
     if isinstance(error, NotExistError):
         return "there is no such repository or file"
     if isinstance(error, FileIntegrityError):
-        return "what the server sent is not the file it lists (size or SHA-256 differ)"
+        return "the server sent another file than it lists (size or SHA-256 differ)"
     if isinstance(error, TimeoutError):
         return "the server did not answer in time"
     if isinstance(error, NetworkError):
@@ -91,12 +92,12 @@ def _reason(error: BaseException) -> str:
     return " ".join(str(error).split()) or type(error).__name__
 
 
-def _tell(**message: int | str) -> None:
+def _print_message(**message: int | str) -> None:
     print(json.dumps(message), flush=True, file=sys.__stdout__)
 
 
 def _end_with_stdin() -> None:
-    # os.read: a daemon thread that holds sys.stdin's lock would break the interpreter's exit
+    # not sys.stdin, whose lock in a daemon thread would break the interpreter's exit
     while os.read(sys.stdin.fileno(), 1):
         pass
     os._exit(1)
@@ -110,12 +111,12 @@ def main() -> int:
     options = parser.parse_args()
     threading.Thread(target=_end_with_stdin, daemon=True).start()
     try:
-        with contextlib.redirect_stdout(sys.stderr):  # stdout is for our messages alone
+        with contextlib.redirect_stdout(sys.stderr):  # stdout is only for messages
             path = fetch(options.repository, options.file, options.cache_dir)
     except FetchError as error:
-        _tell(reason=str(error))
+        _print_message(reason=str(error))
         return 1
-    _tell(path=str(path))
+    _print_message(path=str(path))
     return 0
 
 

@@ -1,4 +1,4 @@
-"""Reading and writing the weights of a generator, ours and the published ones."""
+"""Reads and writes weights of generators, in our format and the published ones."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from model.networks import Architecture, FullGenerator
 from model.state_dicts import WeightsError, one_line, read_tensors, readable
 
 METADATA_KEY = "gpen"
-"""Under which a file of ours has its metadata, as JSON."""
+"""Key of the metadata, as JSON, in our files."""
 
 
 class WeightsMetadata(BaseModel):
-    """What one of our weight files says of itself (safetensors metadata)."""
+    """The metadata of our weights files."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -51,12 +51,12 @@ def load_generator(path: Path) -> tuple[FullGenerator, WeightsMetadata | None]:
 
 
 def read_state_dict(path: Path) -> tuple[dict[str, Tensor], WeightsMetadata | None]:
-    """State dict of a generator, and its metadata if the file is ours.  Raises WeightsError."""
+    """State dict of a generator, and its metadata if it has any.  Raises WeightsError."""
     return read_tensors(path), read_metadata(path)
 
 
 def read_metadata(path: Path) -> WeightsMetadata | None:
-    """What the file says of itself, without reading its tensors; None if it is not one of ours.
+    """Metadata of a file, without reading its tensors; None if it has none.
 
     Raises WeightsError.
     """
@@ -74,4 +74,4 @@ def save_generator(state: Mapping[str, Tensor], metadata: WeightsMetadata, path:
     """
     half = {key: value.detach().cpu().half().contiguous() for key, value in state.items()}
     content = save(half, {METADATA_KEY: json.dumps(metadata.model_dump(mode="json"))})
-    path.write_bytes(content)  # safetensors' own save_file lets nobody but the owner read it
+    path.write_bytes(content)  # safetensors' save_file makes files that only the owner can read

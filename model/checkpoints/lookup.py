@@ -1,4 +1,4 @@
-"""From a name to a file of weights on this machine."""
+"""Finds the weights file for a name on this machine."""
 
 from __future__ import annotations
 
@@ -50,21 +50,21 @@ class Resolved:
 
 
 def find(weights: WeightsFile, weights_dir: Path, cache_dir: Path) -> Path | None:
-    """Where the file is, without the network: the first of
+    """Find the file without the network, in the first of these places:
 
     - ``weights_dir``, under one of ``weights.local_names``;
     - the folder of bundled weights, if it is a bundled one;
     - ModelScope's cache (``MODELSCOPE_CACHE``, or ModelScope's default);
-    - what this project has downloaded, in ``cache_dir``.
+    - ``cache_dir``, which has this project's downloads.
     """
     return next((path for path, _ in _places(weights, weights_dir, cache_dir)), None)
 
 
 def find_safe(weights: WeightsFile, weights_dir: Path, cache_dir: Path) -> Path | None:
-    """Like :func:`find`, for files that nobody has asked for by name.
+    """Like :func:`find`, for files that the user has not asked for by name.
 
-    Those that other users can write, or that lie in a folder of such, are passed over, with a
-    warning in the log; the bundled ones lie beside the code.
+    Files that other users can write, or that are in a folder which they can write, are ignored with
+    a warning in the log.  Bundled files are as safe as the code beside them.
     """
     bundled = table.BUNDLED_DIR / weights.file_name
     for path, root in _places(weights, weights_dir, cache_dir):
@@ -72,7 +72,7 @@ def find_safe(weights: WeightsFile, weights_dir: Path, cache_dir: Path) -> Path 
         if exposed is None:
             return path
         log.warning(
-            "%s is not used: other users can write %s (a model is used if it is named, as MODEL)",
+            "%s is not used because other users can write %s (set MODEL to use a model anyway)",
             path,
             exposed,
         )
@@ -82,7 +82,7 @@ def find_safe(weights: WeightsFile, weights_dir: Path, cache_dir: Path) -> Path 
 def _exposed(path: Path, root: Path) -> Path | None:
     """The first of a file, its real folder, and the folders up to ``root``, that others can write.
 
-    None where there is no such, so that only this user, root or the owners have had a hand in it.
+    None if only this user, root and the owners can write them.
     """
     above = [folder for folder in path.parents if folder.is_relative_to(root)]
     return next(filter(others_can_write, [path, path.resolve().parent, *above]), None)
@@ -91,7 +91,7 @@ def _exposed(path: Path, root: Path) -> Path | None:
 def _places(
     weights: WeightsFile, weights_dir: Path, cache_dir: Path
 ) -> Iterator[tuple[Path, Path]]:
-    """Where the file is, the preferred place first, and the folder of weights that it is in."""
+    """Paths of the file, the preferred one first, each with the weights folder that it is in."""
     for name in weights.local_names:
         if (weights_dir / name).is_file():
             yield weights_dir / name, weights_dir
@@ -112,13 +112,13 @@ def resolve(
     progress: Progress | None = None,
     patience: Patience = DEFAULT_PATIENCE,
 ) -> Resolved:
-    """What the setting MODEL stands for.
+    """Find the generator that the setting MODEL names.
 
-    ``auto``: the first of AUTO_ORDER that is on this machine and that other users cannot write,
-    never waiting for the network.  The name of a checkpoint: that one, downloaded if need be.
-    Anything else: a file; template and licence are those it states if it is one of ours (what an
-    ONNX file states, ``app.engines.onnx_file`` reads).  Raises
-    CheckpointError (DownloadError), or WeightsError for a file that cannot be read.
+    ``auto`` is the first of AUTO_ORDER that is on this machine and that other users cannot write;
+    it never waits for the network.  The name of a checkpoint means that one, which is downloaded if
+    necessary.  Anything else is a file, whose metadata state template and licence if it is one of
+    ours; those of an ONNX file are read by ``app.engines.onnx_file``.  Raises CheckpointError
+    (DownloadError), or WeightsError for a file that cannot be read.
     """
     if model == AUTO:
         return _best_here(weights_dir, cache_dir)
@@ -154,13 +154,13 @@ def _resolve_file(path: Path) -> Resolved:
     if metadata is None:
         return Resolved(path.stem, path, UNKNOWN_LICENCE, DEFAULT_TEMPLATE)
     if metadata.template not in TEMPLATE_NAMES:
-        raise CheckpointError(f"{path} wants an unknown alignment template, {metadata.template!r}")
+        raise CheckpointError(f"{path} needs an unknown alignment template, {metadata.template!r}")
     return Resolved(metadata.name, path, metadata.licence, metadata.template)
 
 
 def _cached(file: ModelScopeFile, own_cache: Path) -> Iterator[tuple[Path, Path]]:
-    """Look into ModelScope's cache, then into ours, which has the same layout."""
-    # a third of a second, which importing this module should not cost
+    """Search ModelScope's cache, then ours, which has the same layout."""
+    # imported here because it takes a third of a second
     from model.checkpoints.modelscope_cache import default_cache, find_cached  # noqa: PLC0415
 
     for cache in (default_cache(), own_cache):

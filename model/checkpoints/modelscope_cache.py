@@ -1,6 +1,6 @@
-"""Looking up a file in a cache of ModelScope's, whichever client filled it.
+"""Finds files in a ModelScope cache, with modelscope's own look-up for all versions of its layout.
 
-The look-up is modelscope's own.  It needs no network, and prints nothing.
+It needs no network and prints nothing.
 """
 
 from __future__ import annotations
@@ -20,17 +20,17 @@ def default_cache() -> Path | None:
 
 
 def find_cached(cache: Path, repository_id: str, file: str, config_dir: Path) -> Path | None:
-    """The file in ``cache``, if it is there complete.
+    """The file in ``cache``, if it is complete.
 
     Layouts: ``models/OWNER--NAME/snapshots/REVISION/``, ``[hub/]models/OWNER/NAME/`` and
-    ``[hub/]OWNER/NAME/``, newest client first.  The client wants a folder for its identifier,
-    ``config_dir``; it does without if that cannot be written.
+    ``[hub/]OWNER/NAME/``, newest client first.  The client stores an identifier in
+    ``config_dir``, if it can write there.
     """
     logging.getLogger("modelscope").setLevel(logging.WARNING)  # it reports each old folder
-    # Without a token the client unpickles its cookies to look for one, and whoever can write there
-    # could have any code run.
+    # Without a token, the client unpickles its cookies to look for one, so that anyone who can
+    # write them could run any code.
     api = HubApi(HubConfig(cache_dir=cache, config_dir=config_dir, token=""))
-    # None: what modelscope_hub looks through
+    # None: the layouts that modelscope_hub knows
     for folder in (None, _older_folder(repository_id, cache)):
         try:
             return api.download_file(
@@ -47,11 +47,11 @@ def find_cached(cache: Path, repository_id: str, file: str, config_dir: Path) ->
 
 
 def _older_folder(repository_id: str, cache: Path) -> str | None:
-    """In the oldest layouts, which modelscope itself knows; None where it is not installed."""
+    """The folder in the oldest layouts, which only modelscope knows; None if not installed."""
     try:
-        # it brings PyTorch along, and waits until there is a cache to look into
+        # imported here because it imports PyTorch
         from modelscope.hub.utils.utils import find_reusable_legacy_repo_dir  # noqa: PLC0415
-    except ModuleNotFoundError:  # as in the image for serving
+    except ModuleNotFoundError:  # the image for serving does not have it
         return None
     folder: str | None = find_reusable_legacy_repo_dir(repository_id, cache_dir=cache)
     return folder

@@ -1,4 +1,4 @@
-"""Weights by the names that ``gpen weights list`` shows, in the places where the service looks."""
+"""Finds weights by the names that ``gpen weights list`` shows, where the service looks for them."""
 
 from __future__ import annotations
 
@@ -12,16 +12,17 @@ from model.checkpoints.table import BUNDLED_DIR, WEIGHTS, CheckpointError, Weigh
 
 
 def named(source: Path) -> WeightsFile | None:
-    """What the table says of a name; None for a file, or where there is no such name."""
+    """The table's entry for a name; None for a file or an unknown name."""
     if source.is_file():
         return None
     return next((weights for weights in WEIGHTS if weights.name == str(source)), None)
 
 
 def weights_file(source: Path) -> Path:
-    """The file that a setting means: a path as it is, a name of the table where its file lies.
+    """The file that a setting refers to, by its path or by a name of the table.
 
-    Raises CheckpointError, which says how to download it, for a name whose file is not here.
+    Raises CheckpointError, which says how to download the file, if a named one is not on this
+    machine.
     """
     weights = named(source)
     if weights is None:
@@ -36,12 +37,12 @@ def weights_file(source: Path) -> Path:
 
 
 def optional_file(weights: WeightsFile) -> Path | None:
-    """Where a file lies that nobody has asked for, if it is here and nobody else can write it."""
+    """The path of a file that no setting names, if it is here and other users cannot write it."""
     return find_safe(weights, *_folders())
 
 
 def _folders() -> tuple[Path, Path]:
-    """WEIGHTS_DIR and CACHE_DIR, as the service's settings have them."""
+    """WEIGHTS_DIR and CACHE_DIR, as in the settings of the service."""
     return (
         Path(os.environ.get("GPEN_WEIGHTS_DIR") or BUNDLED_DIR),
         Path(os.environ.get("GPEN_CACHE_DIR") or platformdirs.user_cache_dir("gpen-portrait")),

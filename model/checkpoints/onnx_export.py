@@ -1,4 +1,4 @@
-"""Writing a generator as ONNX, and checking the file with ONNX Runtime against PyTorch."""
+"""Writes generators as ONNX, and checks the files with ONNX Runtime against PyTorch."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ INPUT, OUTPUT, BATCH = "input", "output", "batch"
 """Names in the graph: both are (batch, 3, size, size), float32, RGB in [-1, 1], not clamped."""
 
 TOLERANCE = 2.0
-"""Levels, of 255, by which a pixel may differ from PyTorch's."""
+"""Largest allowed difference of a pixel from PyTorch's, in levels of 255."""
 
 _LEVELS_PER_UNIT = 127.5
 
@@ -28,9 +28,9 @@ _LEVELS_PER_UNIT = 127.5
 def save_onnx(generator: FullGenerator, metadata: WeightsMetadata, path: Path) -> float:
     """Write a generator as ONNX in float32, for batches of any size.
 
-    The metadata are those of our safetensors: JSON under the key ``gpen``.  Before the file gets
-    its name, ONNX Runtime restores one face and two at once; returns by how many levels, of 255, a
-    pixel differs at most from PyTorch's.
+    The metadata are those of our safetensors files: JSON under the key ``gpen``.  Before the file
+    gets its name, ONNX Runtime restores one face and then two at once.  Returns the largest
+    difference of a pixel from PyTorch's, in levels of 255.
 
     Raises OSError, ModuleNotFoundError that says what to install, or WeightsError if a pixel
     differs by more than TOLERANCE.
@@ -64,10 +64,10 @@ def _require_packages() -> None:
 def _write(generator: FullGenerator, metadata: WeightsMetadata, path: Path) -> None:
     from onnx_ir.passes.common import ClearMetadataAndDocStringPass  # noqa: PLC0415
 
-    # The two faces stand for any number; of one, the exporter would make a constant.
+    # Two faces, because the exporter would treat a batch of one as a constant.
     example = torch.zeros(2, 3, generator.size, generator.size)
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", FutureWarning)  # of PyTorch's own use of PyTorch
+        warnings.simplefilter("ignore", FutureWarning)  # caused by PyTorch itself
         program = torch.onnx.export(
             FoldedGenerator(generator).eval(),
             (example,),
@@ -78,7 +78,7 @@ def _write(generator: FullGenerator, metadata: WeightsMetadata, path: Path) -> N
             verbose=False,
         )
     assert program is not None
-    # PyTorch notes the lines of Python that each node is from, with the paths of this machine.
+    # PyTorch adds to each node the lines of Python that it is from, with paths of this machine.
     ClearMetadataAndDocStringPass()(program.model)
     program.model.metadata_props[METADATA_KEY] = json.dumps(metadata.model_dump(mode="json"))
     program.save(str(path), external_data=False)
@@ -86,13 +86,13 @@ def _write(generator: FullGenerator, metadata: WeightsMetadata, path: Path) -> N
 
 @torch.inference_mode()
 def _difference(generator: FullGenerator, path: Path, faces: int) -> float:
-    """The largest difference of a pixel from PyTorch's, in levels, on noise."""
+    """The largest difference of a pixel from PyTorch's, in levels of 255, for pictures of noise."""
     import onnxruntime  # type: ignore[import-untyped]  # noqa: PLC0415
 
     noise = torch.Generator().manual_seed(faces)
     x = torch.rand(faces, 3, generator.size, generator.size, generator=noise) * 2 - 1
     session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
     (restored,) = session.run([OUTPUT], {INPUT: x.numpy()})
-    # a face at a time, which needs less memory
+    # one face at a time, to save memory
     expected: Tensor = torch.cat([generator(face) for face in torch.split(x, 1)])
     return float(np.abs(restored - expected.numpy()).max() * _LEVELS_PER_UNIT)

@@ -1,4 +1,4 @@
-"""Who may write a file: weights and converted models are loaded only if nobody else could have."""
+"""Checks who may write a file, since files that others can write are not safe to load."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from pathlib import Path
 def others_can_write(path: Path) -> bool:
     """Whether users other than this one, the owner and root may change a file or a folder.
 
-    A group whose only member is this user or root is no danger: many systems give each user such a
-    group, and let it write whatever its user makes.  Raises OSError.
+    A group whose only members are this user and root is safe: on many systems every user has such a
+    group, which may write all files of the user.  Raises OSError.
     """
     found = path.stat()
     if found.st_mode & stat.S_IWOTH:
@@ -24,7 +24,7 @@ def others_can_write(path: Path) -> bool:
 def is_own(path: Path) -> bool:
     """Whether a file or a folder belongs to this user or root, and nobody else may change it.
 
-    False, too, where there is none.
+    Also False if it does not exist.
     """
     try:
         return path.stat().st_uid in {os.geteuid(), 0} and not others_can_write(path)

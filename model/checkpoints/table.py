@@ -1,10 +1,10 @@
-"""The weights this project knows, as data: what they are, whose, and where they come from.
+"""The weights that this project knows: their names, licences and sources.
 
 ``model.checkpoints.lookup`` finds them, ``model.checkpoints.download`` downloads them.
 
-SHA-256 of published files are stated where many have recorded the same one independently.  Of the
-academic ones none is known for certain yet: a download is compared with what ModelScope lists for
-it, and a file from elsewhere cannot be told from a forged one that fits the architecture.
+A SHA-256 is stated if several independent sources have recorded the same one.  For the academic
+weights none is known for certain: a download is compared with the SHA-256 that ModelScope lists,
+and a file from elsewhere cannot be distinguished from a forged one of the same architecture.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ BUNDLED_DIR = Path(__file__).resolve().parents[2] / "weights"
 """The folder of the weights that come with the project."""
 
 MODELSCOPE_OWNERS = ("iic", "damo")
-"""Owner of GPEN's repositories on ModelScope today, and the former name old caches still bear."""
+"""Owner of GPEN's repositories on ModelScope, and its former name, which old caches still have."""
 
 OFFICIAL_LICENCE = (
     "academic, non-commercial use (GPEN's README until 2026; no licence file replaced it)"
@@ -31,7 +31,7 @@ _PSFR_GAN_LICENCE = (
 
 
 class CheckpointError(WeightsError):
-    """Weights that cannot be found, fetched or trusted; the message says why, in one line."""
+    """Weights that cannot be found, downloaded or trusted; the message says why, in one line."""
 
 
 @dataclass(frozen=True)
@@ -49,19 +49,19 @@ class ModelScopeFile:
 
 @dataclass(frozen=True, kw_only=True)
 class WeightsFile:
-    """A file of weights, of whatever network."""
+    """A weights file of any network."""
 
     name: str
     file_name: str
-    """What it is called in WEIGHTS_DIR: the name it was published under."""
+    """Its name in WEIGHTS_DIR, which is the name that it was published under."""
     licence: str
     commercial: bool
     """Whether the licence allows commercial use."""
     modelscope: ModelScopeFile | None = None
     url: str | None = None
-    """Where it is published, if not on ModelScope; ``sha256`` is then known."""
+    """Where it is published, if not on ModelScope.  Requires ``sha256``."""
     sha256: str | None = None
-    """Of the file as it was published, in hexadecimal; None where that is not known."""
+    """Of the published file, in hexadecimal; None if unknown."""
     bundled: bool = False
     """Whether it comes with the project, in BUNDLED_DIR."""
 
@@ -69,8 +69,8 @@ class WeightsFile:
     def local_names(self) -> tuple[str, ...]:
         """Paths below WEIGHTS_DIR, the preferred one first.
 
-        A copy of the ModelScope repository is taken too, under its name, with its owner or
-        without: its file names (``pytorch_model.pt``) say nothing by themselves.
+        A copy of the ModelScope repository is accepted too, in a folder with its name, with or
+        without its owner, because its file names (``pytorch_model.pt``) are not specific.
         """
         if self.modelscope is None:
             return (self.file_name,)
@@ -89,7 +89,7 @@ class Checkpoint(WeightsFile):
 
 @dataclass(frozen=True, kw_only=True)
 class UpscalerFile(WeightsFile):
-    """The weights of an RRDBNet, which enlarges what is around the faces."""
+    """The weights of an RRDBNet, which enlarges the picture around the faces."""
 
     scale: int
 
@@ -189,7 +189,7 @@ VGG16 = WeightsFile(
     url="https://download.pytorch.org/models/vgg16-397923af.pth",
     sha256="397923af8e79cdbb6a7127f12361acd7a2f83e06b05044ddf496e83de57a5bf0",
 )
-"""What LPIPS compares pictures by."""
+"""LPIPS compares its features."""
 ARCFACE_IR_SE50 = WeightsFile(
     name="arcface-ir-se50",
     file_name="model_ir_se50.pth",
@@ -197,7 +197,7 @@ ARCFACE_IR_SE50 = WeightsFile(
     commercial=False,
     modelscope=ModelScopeFile(_PORTRAIT, "arcface/model_ir_se50.pth"),
 )
-"""What identity is compared by, in training and in evaluation."""
+"""Its embeddings measure identity in training and evaluation."""
 PARSENET_FACEXLIB = WeightsFile(
     name="parsenet-facexlib",
     file_name="parsing_parsenet.pth",
@@ -246,7 +246,7 @@ REALESRGAN_X4PLUS = UpscalerFile(
     scale=4,
 )
 UPSCALERS = (REALESRNET_X2, REALESRGAN_X2PLUS, REALESRNET_X4PLUS, REALESRGAN_X4PLUS)
-"""Of one scale, the preferred one first."""
+"""The preferred one of each scale first."""
 
 WEIGHTS: tuple[WeightsFile, ...] = (
     *CHECKPOINTS,

@@ -1,4 +1,4 @@
-"""Checking a file of weights before it is trusted."""
+"""Checks weights files before they are trusted."""
 
 from __future__ import annotations
 
@@ -15,19 +15,18 @@ from model.networks.super_resolution import load_super_resolution
 from model.state_dicts import read_tensors
 
 SUMS_FILE = "SHA256SUMS"
-"""Lies next to the bundled weights, as ``sha256sum *.safetensors`` writes it."""
+"""A file beside the bundled weights, in the format of ``sha256sum``."""
 
 _SUM = re.compile(r"(?P<digest>[0-9a-f]{64}) [ *](?P<name>.+)")
 
 
 def verify(weights: WeightsFile, path: Path) -> list[str]:
-    """Check SHA-256, then what is inside; returns what has been checked, and what has not.
+    """Check SHA-256 and contents; returns descriptions of what was checked and what was not.
 
-    The SHA-256 is compared with that of the published file, and with the one recorded beside it, as
-    far as they are known.  A generator must load strictly, be of the architecture that the table
-    states, want the same alignment template, and hold finite values; an upscaler must load, be of
-    the scale that the table states, and finite.  Of other networks only the last is checked.
-    Raises CheckpointError or WeightsError.
+    The SHA-256 is compared with that of the published file and with the one recorded beside the
+    file, if they are known.  A generator must load strictly and have the architecture and the
+    alignment template that the table states.  An upscaler must load and have the stated scale.  All
+    values of any network must be finite.  Raises CheckpointError or WeightsError.
     """
     checked = [_check_published(weights, path)]
     if check_sum(path, required=weights.bundled):
@@ -49,19 +48,19 @@ def verify(weights: WeightsFile, path: Path) -> list[str]:
             raise CheckpointError(f"{path} is {found}, not {weights.architecture}")
         if metadata is not None and metadata.template != weights.template:
             raise CheckpointError(
-                f"{path} wants the alignment template {metadata.template!r}, not "
+                f"{path} needs the alignment template {metadata.template!r}, not "
                 f"{weights.template!r}"
             )
     for key, value in state.items():
         if not torch.isfinite(value).all():
-            raise CheckpointError(f"{path}: {key} holds values that are not finite")
+            raise CheckpointError(f"{path}: {key} has values that are not finite")
     return [*checked, "all values are finite"]
 
 
 def _check_published(weights: WeightsFile, path: Path) -> str:
-    """What can be said of the file's SHA-256.  Raises CheckpointError."""
+    """Compare the file's SHA-256 with the published one.  Raises CheckpointError."""
     if weights.sha256 is None:
-        return "not that it is the published file, whose SHA-256 is not known"
+        return "not whether it is the published file, whose SHA-256 is unknown"
     actual = _sha256(path)
     if actual != weights.sha256:
         raise CheckpointError(
@@ -71,10 +70,10 @@ def _check_published(weights: WeightsFile, path: Path) -> str:
 
 
 def check_sum(path: Path, *, required: bool) -> bool:
-    """Compare with the SHA-256 in the SUMS_FILE next to it; whether there is one that lists it.
+    """Compare a file with the SHA-256 in the SUMS_FILE beside it, if that exists and lists it.
 
-    Raises CheckpointError, also when the SUMS_FILE lists nothing for a ``required`` one.  Without
-    a SUMS_FILE there is nothing to compare with.
+    Returns whether there was a SHA-256 to compare with.  Raises CheckpointError if it differs, or
+    if a SUMS_FILE exists and does not list a ``required`` file.
     """
     sums = path.with_name(SUMS_FILE)
     if not sums.is_file():
@@ -108,6 +107,6 @@ def recorded_sums(sums: Path) -> dict[str, str]:
     for number, line in enumerate(sums.read_text().splitlines(), start=1):
         match = _SUM.fullmatch(line)
         if match is None:
-            raise CheckpointError(f"{sums}, line {number}: not as sha256sum writes it")
+            raise CheckpointError(f"{sums}, line {number}: not in the format of sha256sum")
         recorded[match["name"]] = match["digest"]
     return recorded

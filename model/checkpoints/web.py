@@ -1,4 +1,4 @@
-"""Downloading one file by its address, for weights that are on no hub."""
+"""Downloads a file by its URL, for weights that are not on ModelScope."""
 
 from __future__ import annotations
 
@@ -29,12 +29,12 @@ def fetch_url(
     retries: int,
     total_s: float,
 ) -> None:
-    """Download a file, going on from what an interrupted download left in ``TARGET.part``.
+    """Download a file, continuing an interrupted download in ``TARGET.part``.
 
-    ``progress`` is called with the bytes on disk so far, and in all.  A server that sends nothing
-    for ``idle_s`` is given up, and asked again ``retries`` times; after ``total_s`` no more is
-    read.  The file gets its name once its SHA-256 is right, and is removed if it is not.  Raises
-    WebError.
+    ``progress`` is called with the number of bytes on disk so far, and of the whole file.  A
+    request is given up after ``idle_s`` without data, and repeated up to ``retries`` times; the
+    download ends after ``total_s``.  The file gets its name if its SHA-256 is right, and is removed
+    if not.  Raises WebError.
     """
     part = target.with_name(f"{target.name}.part")
     deadline = time.monotonic() + total_s
@@ -51,14 +51,14 @@ def fetch_url(
         actual = hashlib.file_digest(file, "sha256").hexdigest()
     if actual != sha256:
         part.unlink()
-        raise WebError("what the server sent is not the published file (its SHA-256 differs)")
+        raise WebError("the server did not send the published file (its SHA-256 differs)")
     part.replace(target)
 
 
 def _receive(
     url: str, part: Path, progress: Callable[[int, int], None], idle_s: float, deadline: float
 ) -> None:
-    """Append to ``part`` what it lacks.  Raises OSError or HTTPException."""
+    """Append the missing data to ``part``.  Raises OSError or HTTPException."""
     received = part.stat().st_size if part.exists() else 0
     headers = {"Range": f"bytes={received}-"} if received else {}
     request = urllib.request.Request(url, headers=headers)
@@ -67,7 +67,7 @@ def _receive(
     except urllib.error.HTTPError as error:
         error.close()
         if error.code == _RANGE_NOT_SATISFIABLE and received:
-            return  # it is whole already, or its SHA-256 will tell
+            return  # it is complete, or its SHA-256 will be wrong
         raise
     with answer:
         partial = answer.status == http.HTTPStatus.PARTIAL_CONTENT
@@ -80,7 +80,7 @@ def _receive(
                 progress(received, total)
                 if time.monotonic() >= deadline:
                     raise TimeoutError
-    if received < total:  # urllib ends without an error where the connection breaks
+    if received < total:  # urllib reports no error if the connection breaks
         raise ConnectionResetError
 
 

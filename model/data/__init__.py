@@ -1,1 +1,1 @@
-"""Pictures of faces, and the pairs that are made of them."""
+"""Pictures of faces, and training pairs made from them."""

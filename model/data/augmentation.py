@@ -1,7 +1,7 @@
-"""Augmentation of high-quality faces, before they are degraded: both halves of a pair agree.
+"""Augmentation of high-quality faces before they are degraded.
 
-What comes out is shown to the discriminator as real, and so it has to be: the pose never reaches
-beyond the picture, no pixel is enlarged that need not be, and no colour is clipped.
+The discriminator sees the results as real faces, so they must look real: they never reach beyond
+the picture, are not enlarged more than necessary, and no colour is clipped.
 """
 
 from __future__ import annotations
@@ -17,21 +17,21 @@ from model.data.crops import Matrix, Picture, crop_width, sample
 
 AugmentationName = Literal["none", "flip", "strong"]
 Augmentation = Callable[[Picture, np.random.Generator], Picture]
-"""From a picture of a face to what the network is to restore."""
+"""From a picture of a face to the target of the network."""
 
 _GREY_PROBABILITY = 0.2
-"""As published."""
+"""The published probability."""
 _ANGLE = np.deg2rad(6)
 _STRETCH = 0.02
-"""Standard deviations, of the rotation and of the logarithm of what width and height differ by."""
+"""Standard deviations of the angle, and of the logarithm of the ratio of stretching."""
 _ZOOM = 1.25
-"""At most, in and out."""
+"""Largest factor, in and out."""
 _SHIFT = 0.08
-"""At most, as a share of the crop's width."""
+"""Largest shift, as a share of the crop's width."""
 
 
 def augmentation(name: AugmentationName, size: int, margin: float) -> Augmentation:
-    """``strong`` takes pictures of any size, with their margin; the others, crops of ``size``."""
+    """``strong`` takes pictures of any size with margin; the others take crops of ``size``."""
     match name:
         case "none":
             return leave
@@ -47,25 +47,25 @@ def leave(face: Picture, _rng: np.random.Generator) -> Picture:
 
 
 def flip(face: Picture, rng: np.random.Generator) -> Picture:
-    """As published: mirrored half of the time, and grey now and then."""
+    """The published augmentation: mirrored with probability 0.5, grey with probability 0.2."""
     if rng.random() < 0.5:
         face = np.asarray(cv2.flip(face, 1), dtype=np.uint8)
     return _grey(face) if rng.random() < _GREY_PROBABILITY else face
 
 
 def vary(picture: Picture, rng: np.random.Generator, *, size: int, margin: float) -> Picture:
-    """Another pose and other colours: (size, size, 3), of a picture whose crop has this margin."""
+    """Vary pose and colours of a picture whose crop has this margin; returns (size, size, 3)."""
     window = draw_window(picture.shape[0], size, margin, rng)
     return vary_colour(sample(picture, window, size), rng)
 
 
 def draw_window(width: int, size: int, margin: float, rng: np.random.Generator) -> Matrix:
-    """Where in a picture of ``width`` pixels a face is taken from: mirrored half of the time,
-    rotated, larger or smaller, shifted and stretched a little.
+    """Draw the part of a picture of ``width`` pixels that a face is sampled from.
 
-    Leads from the pixels of a face of ``size`` pixels to the picture's.  The window lies inside
-    the picture, and is no narrower than ``size`` if the crop is not.  Without a margin, what fits
-    is mostly a smaller window, where the picture has the pixels for one.
+    It is mirrored half of the time, and rotated, scaled, shifted and stretched a little.  Returns
+    the map from pixels of the face, of ``size`` pixels, to pixels of the picture.  The window lies
+    inside the picture, and is at least ``size`` wide if the crop is.  Without a margin there is
+    room only for smaller windows, if the picture has enough pixels for them.
     """
     mirrored = rng.random() < 0.5
     drawn_angle, drawn_stretch = rng.normal(0, _ANGLE), rng.normal(0, _STRETCH)
@@ -90,9 +90,9 @@ def draw_window(width: int, size: int, margin: float, rng: np.random.Generator) 
 
 
 def vary_colour(face: Picture, rng: np.random.Generator) -> Picture:
-    """Other exposure, contrast, white balance and saturation; grey as often as ``flip``.
+    """Vary exposure, contrast, white balance and saturation; grey as often as in ``flip``.
 
-    Black stays black and white white, and what lies between stays between them.
+    Black stays black, white stays white, and other levels stay between them.
     """
     exponents = np.exp(rng.normal(0, 0.12) + rng.normal(0, 0.04, 3))
     contrast, saturation = rng.uniform(-0.3, 0.3), rng.uniform(0.6, 1)

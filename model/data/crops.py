@@ -1,7 +1,7 @@
-"""Square pictures of faces, with real picture around the crop -> what a network of some size sees.
+"""Crops and resizes square pictures of faces, which may have a margin, to the network's size.
 
-A margin is a share of the crop's width, and lies on each side of it: faces of 400 px with a margin
-of 0.125 have their crop in the middle 320 px.
+A margin is real picture on each side of the crop, given as a share of the crop's width: in a
+picture of 400 px with a margin of 0.125, the crop is the middle 320 px.
 """
 
 from __future__ import annotations
@@ -17,15 +17,15 @@ Matrix = NDArray[np.float64]
 
 
 def crop_width(width: int, margin: float) -> float:
-    """How many of a picture's ``width`` pixels are the crop's."""
+    """Width of the crop in a picture of ``width`` pixels."""
     return width / (1 + 2 * margin)
 
 
 def centre_crop(picture: Picture, size: int, margin: float = 0.0) -> Picture:
-    """The crop in the middle, to the pixel, resized to (size, size, 3).
+    """Cut out the crop in the middle, and resize it to (size, size, 3).
 
-    What is larger is averaged over areas; what is smaller is enlarged as ``sample`` does it, which
-    is how the service enlarges a small face.
+    Larger crops are averaged over areas; smaller ones are enlarged with the cubic filter that the
+    service uses for small faces.
     """
     width = picture.shape[0]
     border = round((width - crop_width(width, margin)) / 2)
@@ -40,10 +40,10 @@ def centre_crop(picture: Picture, size: int, margin: float = 0.0) -> Picture:
 
 
 def sample(picture: Picture, matrix: Matrix, size: int) -> Picture:
-    """What lies where ``matrix`` leads from the pixels of the result, (size, size, 3).
+    """Sample (size, size, 3); ``matrix`` maps pixels of the result to pixels of ``picture``.
 
-    Interpolation is cubic.  It would alias where two pixels of the picture or more go into one, so
-    these are averaged first.
+    Interpolation is cubic.  It would alias when reducing by 2 or more, so the picture is averaged
+    over areas first in that case.
     """
     reduction = int(np.sqrt(abs(np.linalg.det(matrix[:, :2]))))
     if reduction > 1:
@@ -59,6 +59,6 @@ def sample(picture: Picture, matrix: Matrix, size: int) -> Picture:
         matrix,
         (size, size),
         flags=cv2.INTER_CUBIC | cv2.WARP_INVERSE_MAP,
-        borderMode=cv2.BORDER_REFLECT_101,  # for the taps of the outermost pixels
+        borderMode=cv2.BORDER_REFLECT_101,  # for the filter at the outermost pixels
     )
     return np.asarray(sampled, dtype=np.uint8)

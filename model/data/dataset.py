@@ -1,6 +1,6 @@
 """Training pairs: faces degraded on the fly, or folders of pairs.
 
-Pairs are 8-bit RGB, LQ and HQ: (2, R, R, 3); networks see them as ``to_halves`` makes them.
+Pairs are 8-bit RGB, LQ and HQ: (2, R, R, 3); ``to_halves`` converts them for the networks.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ from model.data.survey import Group, usable_groups
 log = logging.getLogger(__name__)
 
 MEMORY_LIMIT = 2 * 2**30
-"""Bytes of faces up to which they are read once, instead of whenever they come up."""
+"""Up to this many bytes, all faces are read once and kept in memory."""
 _VALIDATED_WITHOUT_HOLDOUT = 64
 
 Pairs = NDArray[np.uint8]
@@ -52,22 +52,21 @@ class Faces(Protocol):
 
 
 def to_tensors(levels: Tensor | NDArray[np.uint8]) -> Tensor:
-    """8-bit (N, R, R, 3) -> (N, 3, R, R) in [-1, 1], in memory with channels last."""
+    """8-bit (N, R, R, 3) -> (N, 3, R, R) in [-1, 1], in channels-last memory."""
     x = torch.as_tensor(levels).permute(0, 3, 1, 2)
     return x.to(torch.float32, memory_format=torch.channels_last).div_(255).mul_(2).sub_(1)
 
 
 def to_halves(pairs: Tensor | Pairs) -> tuple[Tensor, Tensor]:
-    """8-bit pairs (N, 2, R, R, 3) -> LQ and HQ, each as of ``to_tensors``."""
+    """8-bit pairs (N, 2, R, R, 3) -> LQ and HQ, each converted by ``to_tensors``."""
     return to_tensors(pairs[:, 0]), to_tensors(pairs[:, 1])
 
 
 class DegradedFaces(Dataset[NDArray[np.uint8]]):
     """Training pairs (2, R, R, 3) of faces.
 
-    Indexed by ``SampleKey``: the pair is a function of the seed and the key alone.  ``recipes``
-    says how often each is used, relative to the others; ``weights``, of every face, how often it
-    comes, relative to the others.
+    Indexed by ``SampleKey``: a pair is a function of the seed and the key alone.  ``recipes`` says
+    how often each recipe is used relative to the others, and ``weights`` how often each face is.
     """
 
     def __init__(
@@ -100,8 +99,8 @@ class DegradedFaces(Dataset[NDArray[np.uint8]]):
 class PairedFaces(Dataset[NDArray[np.uint8]]):
     """Training pairs (2, R, R, 3) of pairs in files.
 
-    Indexed as ``DegradedFaces``.  Mirrored half of the time, if at all; anything else would change
-    how the low-quality half was degraded.
+    Indexed like ``DegradedFaces``.  With ``mirror``, half of the pairs are mirrored; any other
+    change would affect how the low-quality half was degraded.
     """
 
     weights = None
@@ -125,23 +124,22 @@ class PairedFaces(Dataset[NDArray[np.uint8]]):
 class TrainingData(NamedTuple):
     dataset: DegradedFaces | PairedFaces
     validated: Pairs
-    """To validate on; none where it was not asked for."""
+    """Pairs to validate on; empty if they were not requested."""
     split: Split
 
 
 def open_training_data(
     data: DataConfig, size: int, seed: int, *, validate: bool = True
 ) -> TrainingData:
-    """Folders of faces, or one of pairs, which has ``lq/`` and ``hq/``; ``recipes`` and ``ranges``
-    are then unused.
+    """Open folders of faces, or a folder of pairs, which has ``lq/`` and ``hq/``.
 
-    Validated on is what ``model.data.holdout`` keeps from training (of pairs, the files of ``hq/``
-    count); if that is nothing, some of the training set, to see that at least that is learnt.
-    Before that, every picture to train on is looked at (``model.data.survey``).  Raises OSError or
-    ValueError.
+    For pairs, ``recipes`` and ``ranges`` are not used.  Validation uses the faces that
+    ``model.data.holdout`` holds out (for pairs, it chooses files of ``hq/``), or a part of the
+    training set if there are none.  ``model.data.survey`` examines all pictures to train on.
+    Raises OSError or ValueError.
     """
     if data.folder is None:
-        raise ValueError("no data: give --data or set data.folder")
+        raise ValueError("no data: use --data or set data.folder")
     if holds_pairs(data.folder):
         return _open_pairs(data, data.folder, size, seed, validate=validate)
     weights = find_weighted(data.folder, data.folders)
@@ -153,7 +151,7 @@ def open_training_data(
     paths = [path for (path,) in groups]
     whole = data.augmentation == "strong"
     faces: Faces
-    # what cannot be read is left out in memory, and faces would no longer be those of the weights
+    # unreadable pictures are left out in memory, so faces would not match their weights
     if whole or data.folders or len(paths) * size * size * 3 > MEMORY_LIMIT:
         faces = FaceFiles(paths, None if whole else size, data.margin, spare=spare)
     else:
@@ -170,8 +168,8 @@ def open_training_data(
         return TrainingData(dataset, _no_pairs(size), split)
     if data.recipes.keys() != {"gpen"} or data.ranges.gpen != PUBLISHED.gpen:
         log.info(
-            "validation degrades by the published gpen recipe, so that runs can be compared, and "
-            "not as training does (data.recipes, data.ranges)"
+            "validation uses the published gpen recipe, so that runs can be compared, and not "
+            "those of training (data.recipes, data.ranges)"
         )
     shown = read_faces(held_out or paths[:_VALIDATED_WITHOUT_HOLDOUT], size, data.margin)
     return TrainingData(dataset, evaluation_pairs(shown), split)
@@ -181,7 +179,7 @@ def _open_pairs(
     data: DataConfig, folder: Path, size: int, seed: int, *, validate: bool
 ) -> TrainingData:
     if data.folders:
-        raise ValueError(f"data.folders is for folders of faces, and {folder} holds pairs")
+        raise ValueError(f"data.folders is for folders of faces, but {folder} contains pairs")
     pairs, unmatched = find_pairs(folder)
     split = split_faces([high for _, high in pairs], folder, data)
     held_out = set(split.held_out)
@@ -205,11 +203,11 @@ def _no_pairs(size: int) -> Pairs:
 
 
 def evaluation_pair(face: Picture, index: int, recipe: RecipeName = "gpen") -> NDArray[np.uint8]:
-    """The fixed pair (2, R, R, 3) of a face (R, R, 3), whose index is the seed of its LQ."""
+    """The fixed pair (2, R, R, 3) of a face (R, R, 3); ``index`` is the seed of its degradation."""
     low = RECIPES[recipe].apply(to_float(face), np.random.default_rng(index))
     return np.stack([to_8_bit(low), face])
 
 
 def evaluation_pairs(faces: NDArray[np.uint8], recipe: RecipeName = "gpen") -> Pairs:
-    """The fixed pairs that results are reported on."""
+    """The fixed pairs for reporting results."""
     return np.stack([evaluation_pair(face, i, recipe) for i, face in enumerate(faces)])

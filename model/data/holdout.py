@@ -1,4 +1,4 @@
-"""Which faces are trained on, and which are kept from training, to validate on."""
+"""Divides faces into those to train on and those to validate on."""
 
 from __future__ import annotations
 
@@ -14,20 +14,20 @@ from model.data.pictures import hold_out
 log = logging.getLogger(__name__)
 
 _LARGEST_SHARE = 10
-"""At most one face in this many is set aside by default."""
+"""By default, at most one face in this many is held out."""
 _SIZES = 100
-"""Files whose size is part of a fingerprint: other faces may well have the same names."""
+"""How many file sizes are part of a fingerprint, since other faces may have the same names."""
 
 
 @dataclass(frozen=True)
 class Split:
-    """Faces to train on, and faces to validate on, which may be none.  Of pairs, the HQ halves."""
+    """Faces to train on, and faces to validate on (possibly none).  For pairs, the HQ halves."""
 
     trained_on: list[Path]
     held_out: list[Path]
 
     def fingerprint(self, folder: Path) -> str:
-        """A digest that tells other faces, or another holdout, even when ``folder`` was moved."""
+        """A digest of the faces and the holdout, which stays the same if ``folder`` is moved."""
         digest = hashlib.sha256()
         for paths in (self.trained_on, self.held_out):
             digest.update(f"{len(paths)} faces\n".encode())
@@ -39,25 +39,25 @@ class Split:
 
 
 def split_faces(faces: Sequence[Path], folder: Path, data: DataConfig) -> Split:
-    """Hold out what ``data.holdout`` lists, or ``data.holdout_count`` faces where it lists none.
+    """Hold out the faces that ``data.holdout`` lists, or else ``data.holdout_count`` faces.
 
-    Which ones depends on their names below ``folder`` alone.  Raises OSError for a list that cannot
-    be read or names other faces, ValueError if nothing is left to train on.
+    The latter are chosen by their names below ``folder`` alone.  Raises OSError for a list that
+    cannot be read or names other faces, and ValueError if no faces remain to train on.
     """
     if data.holdout is not None:
         split = Split(*hold_out(faces, data.holdout))
         if not split.trained_on:
-            raise ValueError(f"nothing to train on: {data.holdout} lists all of {folder}")
+            raise ValueError(f"no faces remain to train on: {data.holdout} lists all of {folder}")
         return split
     count = min(data.holdout_count, len(faces) // _LARGEST_SHARE)
     if count == 0:
         log.warning(
-            "warning: no faces are set aside, so validation is on faces that are trained on: "
-            "data.holdout names some"
+            "warning: no faces are held out, so validation uses faces that are trained on; set "
+            "data.holdout or data.holdout_count"
         )
         return Split(list(faces), [])
     chosen = set(sorted(faces, key=lambda path: _rank(_name(path, folder)))[:count])
-    log.info("%d faces of %d are set aside to validate on", count, len(faces))
+    log.info("%d of %d faces are held out for validation", count, len(faces))
     return Split([path for path in faces if path not in chosen], [p for p in faces if p in chosen])
 
 

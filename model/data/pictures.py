@@ -1,8 +1,8 @@
 """Finding and reading pictures of aligned, square faces, and pairs of them.
 
-A picture that cannot be used is named once and left out: of a hundred thousand, some always are
-broken, and training must not end hours in because of one.  If there are many, something is wrong
-with all of them, and ``TooManyUnusableError`` is raised.
+A picture that cannot be used is logged once and left out: in a set of a hundred thousand, some are
+always broken, and one of them must not end a training after hours.  Many unusable pictures are a
+sign that the set itself is wrong, so ``TooManyUnusableError`` is raised.
 """
 
 from __future__ import annotations
@@ -26,17 +26,18 @@ log = logging.getLogger(__name__)
 
 SUFFIXES = {".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff"}
 LOW, HIGH = "lq", "hq"
-"""Folders of a pair's halves."""
+"""Names of the folders with the halves of pairs."""
 
 
 class TooManyUnusableError(ValueError):
-    """More pictures cannot be used than ``data.max_unusable`` allows."""
+    """More pictures are unusable than ``data.max_unusable`` allows."""
 
 
 def find_faces(folder: Path) -> list[Path]:
-    """Pictures under a folder, sorted by path.  Raises FileNotFoundError if there is none.
+    """Pictures in a folder and its subfolders, sorted by path.
 
-    Links to folders are followed; a folder that several paths lead to is looked into once.
+    Links to folders are followed; a folder with several paths is searched once.  Raises
+    FileNotFoundError if there are no pictures.
     """
     paths = sorted(path for path in _files(folder) if path.suffix.lower() in SUFFIXES)
     if not paths:
@@ -46,7 +47,7 @@ def find_faces(folder: Path) -> list[Path]:
 
 def _files(folder: Path) -> Iterator[Path]:
     seen: set[Path] = set()
-    waiting = deque([folder])  # links come after all real folders, which keep their own paths so
+    waiting = deque([folder])  # links come last, so that real folders keep their own paths
     while waiting:
         for parent, folders, names in os.walk(waiting.popleft()):
             real = Path(parent).resolve()
@@ -60,16 +61,16 @@ def _files(folder: Path) -> Iterator[Path]:
 
 
 def split_holdout(folder: Path, holdout: Path | None) -> tuple[list[Path], list[Path]]:
-    """Faces to train on and faces never to train on.
+    """Divide the faces of ``folder`` into those to train on and those that are held out.
 
-    ``holdout`` lists the latter, one path a line, relative to the list's own folder.  Raises
+    ``holdout`` lists the latter, one path per line, relative to the list's own folder.  Raises
     FileNotFoundError for a listed picture that is not in ``folder``.
     """
     return hold_out(find_faces(folder), holdout)
 
 
 def hold_out(faces: Sequence[Path], holdout: Path | None) -> tuple[list[Path], list[Path]]:
-    """``split_holdout``, of faces that have been found already, in any number of folders."""
+    """Like ``split_holdout``, for a list of faces, from any number of folders."""
     if holdout is None:
         return list(faces), []
     lines = [line.strip() for line in holdout.read_text().splitlines()]
@@ -82,10 +83,10 @@ def hold_out(faces: Sequence[Path], holdout: Path | None) -> tuple[list[Path], l
 
 
 def find_weighted(folder: Path, weights: Mapping[Path, float]) -> dict[Path, float]:
-    """Pictures under some folders, each with its folder's weight.
+    """Pictures in some folders, each with the weight of its folder.
 
-    Folders are relative to ``folder``, or absolute; without any, it is all of ``folder``, with
-    weight 1.  Raises FileNotFoundError if one has no pictures, ValueError if they overlap.
+    Paths are relative to ``folder``, or absolute.  Without any, all of ``folder`` has weight 1.
+    Raises FileNotFoundError if a folder has no pictures, ValueError if folders overlap.
     """
     if not weights:
         return dict.fromkeys(find_faces(folder), 1.0)
@@ -99,7 +100,7 @@ def find_weighted(folder: Path, weights: Mapping[Path, float]) -> dict[Path, flo
 
 
 def holds_pairs(folder: Path) -> bool:
-    """Whether a folder is one of pairs, in ``lq/`` and ``hq/``."""
+    """Whether a folder contains pairs, in ``lq/`` and ``hq/``."""
     return (folder / LOW).is_dir() and (folder / HIGH).is_dir()
 
 
@@ -107,14 +108,14 @@ class FoundPairs(NamedTuple):
     pairs: list[tuple[Path, Path]]
     """LQ and HQ, sorted by name."""
     unmatched: list[str]
-    """What is wrong with each picture that has no counterpart."""
+    """A message for each picture that has no counterpart."""
 
 
 def find_pairs(folder: Path) -> FoundPairs:
-    """Pairs of a folder: the same paths in ``lq/`` and ``hq/``, suffixes aside.
+    """Pairs of a folder: pictures with the same path in ``lq/`` and ``hq/``, except for suffixes.
 
-    Raises FileNotFoundError where a half has no pictures, ValueError where two of a half share a
-    name.
+    Raises FileNotFoundError if a half has no pictures, ValueError if two pictures of a half have
+    the same name.
     """
     low, high = (_by_name(folder / half) for half in (LOW, HIGH))
     unmatched = [
@@ -132,19 +133,19 @@ def _by_name(folder: Path) -> dict[Path, Path]:
     names = [path.relative_to(folder).with_suffix("") for path in paths]
     name, count = Counter(names).most_common(1)[0]
     if count > 1:
-        raise ValueError(f"{folder} holds {count} pictures called {name}")
+        raise ValueError(f"{folder} has {count} pictures named {name}")
     return dict(zip(names, paths, strict=True))
 
 
 def read_face(path: Path, size: int | None = None, margin: float = 0.0) -> Picture:
     """Read a square picture and cut out the face inside its margin: (size, size, 3) RGB.
 
-    Without a size, it is left as it is.  Raises ValueError.
+    Without a size, the whole picture is returned.  Raises ValueError.
     """
     try:
-        # in one go: of a JPEG that breaks off, ``imread`` would return half, and grey
+        # not ``imread``, which fills the missing part of a truncated JPEG with grey
         image = cv2.imdecode(np.fromfile(path, dtype=np.uint8), cv2.IMREAD_COLOR_RGB)
-    except (OSError, cv2.error) as error:  # the latter of empty files and of gigapixels
+    except (OSError, cv2.error) as error:  # cv2.error for empty files and gigapixels
         raise ValueError(f"{path} cannot be read: {' '.join(str(error).split())}") from error
     if image is None:
         raise ValueError(f"{path} cannot be read as a picture")
@@ -157,7 +158,7 @@ def read_face(path: Path, size: int | None = None, margin: float = 0.0) -> Pictu
 def read_faces(
     paths: list[Path], size: int, margin: float = 0.0, *, spare: int | None = None
 ) -> NDArray[np.uint8]:
-    """Read square faces: (N, size, size, 3) RGB, as ``read_groups`` does."""
+    """Read square faces like ``read_groups``: (N, size, size, 3) RGB."""
     faces: NDArray[np.uint8] = read_groups([(path,) for path in paths], size, margin, spare=spare)[
         :, 0
     ]
@@ -173,8 +174,8 @@ def read_groups(
 ) -> NDArray[np.uint8]:
     """Read groups of K square faces, such as pairs: (N, K, size, size, 3) RGB.
 
-    Groups that cannot be used are logged and left out.  Raises ValueError if none is left, and
-    TooManyUnusableError if there are more than ``spare`` of them.
+    Unusable groups are logged and left out.  Raises TooManyUnusableError if there are more than
+    ``spare`` of them, and ValueError if no group can be used.
     """
     read = []
     for group in groups:
@@ -197,14 +198,14 @@ def _check_spare(unusable: int, total: int, spare: int | None) -> None:
 
 
 class PictureFiles:
-    """Groups of K pictures, such as pairs, read when asked for: each (K, size, size, 3) RGB.
+    """Groups of K pictures, such as pairs, read on demand: each (K, size, size, 3) RGB.
 
-    Without a size, pictures are as large as they are.
+    Without a size, pictures keep their own.
 
-    In place of a group that cannot be used comes another that can, so that none of them comes much
-    more often than the rest; which one depends on the index and the files alone.  The unusable one
-    is logged the first time, over all processes of a loader.  ``spare`` says how many of them there
-    may be; any number where it is None.
+    An unusable group is replaced by a usable one that depends on the index and the files alone, and
+    differs between indices, so that no group is used much more often than others.  Each unusable
+    group is logged once, over all processes of a loader.  There may be ``spare`` of them, or any
+    number if it is None.
     """
 
     def __init__(
@@ -224,29 +225,27 @@ class PictureFiles:
         return len(self._groups)
 
     def __getitem__(self, index: int) -> NDArray[np.uint8]:
-        """Raises ValueError if no group at all can be used, TooManyUnusableError before that if
-        there is a limit.
-        """
+        """Raises ValueError if no group can be used, TooManyUnusableError beyond ``spare``."""
         if not 0 <= index < len(self):
             raise IndexError(index)
-        for place in chain([index], self._substitutes(index)):
+        for candidate in chain([index], self._substitutes(index)):
             try:
-                group = self._groups[place]
+                group = self._groups[candidate]
                 return np.stack([read_face(path, self._size, self._margin) for path in group])
             except ValueError as error:
-                if not self._unusable[place]:
-                    self._unusable[place] = True
+                if not self._unusable[candidate]:
+                    self._unusable[candidate] = True
                     log.warning("skipped: %s", error)
                 _check_spare(int(self._unusable.sum()), len(self), self._spare)
         raise ValueError(f"none of {len(self)} pictures can be used")
 
     def _substitutes(self, index: int) -> Iterator[int]:
-        """All places, in an order that belongs to ``index``."""
+        """All indices, in a random order that depends on ``index``."""
         yield from np.random.default_rng(index).permutation(len(self))
 
 
 class FaceFiles:
-    """Faces read when asked for: each (size, size, 3) RGB, as of ``PictureFiles``."""
+    """Faces read on demand, like ``PictureFiles``: each (size, size, 3) RGB."""
 
     def __init__(
         self,

@@ -1,4 +1,4 @@
-"""In which order training samples come: a step's batch is a function of the seed and the step."""
+"""The order of training samples: a step's batch is a function of the seed and the step."""
 
 from __future__ import annotations
 
@@ -11,24 +11,24 @@ from torch.utils.data import Sampler
 
 
 class SampleKey(NamedTuple):
-    """What a training pair depends on, beside the seed."""
+    """The values, besides the seed, that a training pair depends on."""
 
     epoch: int
     face: int
     copy: int = 0
-    """Counts the times that a face comes in one epoch."""
+    """Number of earlier uses of the face in the same epoch."""
 
 
 class EpochBatches(Sampler[list[SampleKey]]):
     """Batches of keys, shuffled per epoch, for the steps from ``start`` to ``stop``.
 
-    Steps are counted over all epochs, and a step's batch depends on nothing before it: a run's
-    position in its data is its step, and training resumes exactly, in the middle of an epoch too.
-    A batch is cut into ``parts`` of equal size, of which ``taken`` come, one after the other:
-    processes share a step's batch by taking different ones.
+    Steps are counted over all epochs.  A step's batch does not depend on earlier steps, so the step
+    alone is a run's position in its data, and training resumes exactly, also within an epoch.  A
+    batch is divided into ``parts`` of equal size, and the parts in ``taken`` are returned one after
+    the other: processes share a step's batch by taking different parts.
 
     An epoch has as many samples as there are faces.  Without ``weights``, or if all are equal, each
-    comes once; otherwise more or less often, by its weight.
+    face is used once; otherwise more or less often, according to its weight.
     """
 
     def __init__(
@@ -73,8 +73,9 @@ class EpochBatches(Sampler[list[SampleKey]]):
 def _draw_systematically(
     weights: NDArray[np.float64], rng: np.random.Generator
 ) -> NDArray[np.intp]:
-    """As many indices as there are weights, sorted: each comes as often as its weight, divided by
-    their mean, rounded up or down by chance.
+    """Draw as many indices as there are weights, sorted.
+
+    Each occurs as often as its weight divided by the mean weight, rounded up or down at random.
     """
     count = len(weights)
     ends = np.cumsum(weights) * (count / np.sum(weights))
@@ -83,5 +84,5 @@ def _draw_systematically(
 
 
 def batches_per_epoch(length: int, batch_size: int) -> int:
-    """Steps in an epoch; its last, smaller batch is dropped, unless it is the only one."""
+    """Steps in an epoch; a smaller last batch is dropped, unless it is the only one."""
     return max(1, length // batch_size)

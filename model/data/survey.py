@@ -1,7 +1,7 @@
-"""Looking at every picture of a data set before the first step of a training.
+"""Examines every picture of a data set before training starts.
 
-Only the headers are read, so that a hundred thousand pictures take seconds to minutes.  What is
-broken further inside shows when it is decoded (``model.data.pictures.PictureFiles``).
+Only headers are read, so a hundred thousand pictures take seconds to minutes.  Pictures that are
+broken further inside are found when they are decoded (``model.data.pictures.PictureFiles``).
 """
 
 from __future__ import annotations
@@ -23,24 +23,24 @@ from model.data.crops import crop_width
 log = logging.getLogger(__name__)
 
 Group = tuple[Path, ...]
-"""Pictures that are used together: a face, or LQ and HQ of a pair."""
+"""Pictures that belong together: one face, or LQ and HQ of a pair."""
 
 _NAMED = 10
 
 
 @dataclass(frozen=True)
 class Survey:
-    """Which groups can be used, and what is wrong with the others."""
+    """The usable groups, and what is wrong with the others."""
 
     usable: list[Group]
     unusable: list[str]
-    """A reason for each group that cannot be used."""
+    """A reason for each unusable group."""
     small: list[Path]
-    """Targets whose crop is smaller than the network's pictures, and is enlarged."""
+    """Targets whose crop is smaller than the network's size and is enlarged."""
 
 
 @dataclass(frozen=True)
-class _Seen:
+class _Examined:
     group: Group
     fault: str | None
     small: bool
@@ -51,34 +51,34 @@ def survey(groups: Sequence[Group], size: int, margin: float = 0.0) -> Survey:
 
     ``size`` is the network's, and ``margin`` as in ``model.data.crops``.
     """
-    look = partial(_look, size=size, margin=margin)
+    examine = partial(_examine, size=size, margin=margin)
     with warnings.catch_warnings(), ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
         warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # nothing is decoded
-        seen = list(pool.map(look, groups))
+        examined = list(pool.map(examine, groups))
     return Survey(
-        [one.group for one in seen if one.fault is None],
-        [one.fault for one in seen if one.fault is not None],
-        [one.group[-1] for one in seen if one.fault is None and one.small],
+        [each.group for each in examined if each.fault is None],
+        [each.fault for each in examined if each.fault is not None],
+        [each.group[-1] for each in examined if each.fault is None and each.small],
     )
 
 
-def _look(group: Group, size: int, margin: float) -> _Seen:
+def _examine(group: Group, size: int, margin: float) -> _Examined:
     width = 0
     for path in group:
         try:
             with Image.open(path) as picture:
                 width, height = picture.size
         except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):
-            return _Seen(group, f"{path} cannot be read as a picture", small=False)
+            return _Examined(group, f"{path} cannot be read as a picture", small=False)
         if width != height:
-            return _Seen(group, f"{path} is not square: {width}x{height}", small=False)
-    return _Seen(group, None, small=round(crop_width(width, margin)) < size)
+            return _Examined(group, f"{path} is not square: {width}x{height}", small=False)
+    return _Examined(group, None, small=round(crop_width(width, margin)) < size)
 
 
 class Usable(NamedTuple):
     groups: list[Group]
     spare: int
-    """How many of them may still turn out to be unusable."""
+    """How many of them may still prove unusable."""
 
 
 def usable_groups(
@@ -89,10 +89,10 @@ def usable_groups(
     unmatched: Sequence[str] = (),
     limit: float,
 ) -> Usable:
-    """The groups that can be used; the others, and small targets, are counted and named in the log.
+    """The usable groups.  The log counts and names the others, and small targets.
 
-    ``unmatched`` are reasons for pictures that are in no group at all.  Raises ValueError where
-    more than the share ``limit`` of all cannot be used, or none can.
+    ``unmatched`` are reasons for pictures that belong to no group.  Raises ValueError if more than
+    the share ``limit`` of all is unusable, or everything is.
     """
     found = survey(groups, size, margin)
     reasons = [*unmatched, *found.unusable]
@@ -100,7 +100,7 @@ def usable_groups(
     spare = int(limit * total) - len(reasons)
     if spare < 0:
         raise ValueError(
-            f"{len(reasons)} of {total} pictures or pairs cannot be used, and data.max_unusable "
+            f"{len(reasons)} of {total} pictures or pairs cannot be used, but data.max_unusable "
             f"allows a share of {limit:.3g}: {'; '.join(_some(reasons))}"
         )
     if not found.usable:
@@ -112,8 +112,8 @@ def usable_groups(
         )
     if found.small:
         log.warning(
-            "%d of %d targets are smaller than %d px and are enlarged, so that the network learns "
-            "their blur:\n%s",
+            "%d of %d targets are smaller than %d px and are enlarged, so the network learns to "
+            "reproduce their blur:\n%s",
             *(len(found.small), len(found.usable), size, "\n".join(_some(found.small))),
         )
     return Usable(found.usable, spare)

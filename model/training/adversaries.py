@@ -1,10 +1,10 @@
-"""The two kinds of discriminator: how each learns, and what G is told by it.
+"""The two kinds of discriminator: how each learns, and the losses that it gives to G.
 
-* ``stylegan2``: GPEN's own, logistic loss with R1, seen through DiffAugment; G's adversarial and
-  feature matching losses (GPEN, section 3.3)
-* ``projected``: heads on frozen features and on pixels, hinge loss, spectral norm instead of R1.
-  The features are those of the perceptual loss, computed once for both: so D sees what G made and
-  the target as they are, and variety is the data's (``data.augmentation``)
+* ``stylegan2``: GPEN's own.  Logistic loss with R1; D sees pictures through DiffAugment; G has an
+  adversarial and a feature matching loss (GPEN, section 3.3).
+* ``projected``: heads on frozen features and on pixels, with a hinge loss, and spectral norm
+  instead of R1.  The features are those of the perceptual loss and are computed once for both, so D
+  sees pictures without augmentation; ``data.augmentation`` provides the variety.
 """
 
 from __future__ import annotations
@@ -28,12 +28,12 @@ class Adversary(Protocol):
     """A kind of discriminator; ``restoration`` is the micro-batch that it judges."""
 
     def build(self, architecture: Architecture) -> nn.Module:
-        """A fresh discriminator."""
+        """A discriminator with initial weights."""
 
     def discriminator_loss(
         self, network: nn.Module, restoration: Restoration, step: int
     ) -> tuple[Tensor, Terms]:
-        """The loss of D to call ``backward`` on, and what there is to report of it."""
+        """The loss of D to call ``backward`` on, and values to report."""
 
     def generator_terms(self, network: nn.Module, restoration: Restoration, step: int) -> Terms:
         """The terms of G's loss that have a weight, unweighted, by the names of LossConfig."""
@@ -56,13 +56,13 @@ class StyleGan2Adversary:
     ) -> tuple[Tensor, Terms]:
         """Logistic loss; every ``gp_interval`` steps with R1, times its interval.
 
-        With R1, D judges real faces in float32, and its loss on them shares that graph: one forward
-        and one backward pass less.  R1 is that of the real pictures themselves, through the
-        variation that D sees them by (StyleGAN2-ADA).
+        With R1, D judges real faces in float32, and its loss on them shares that graph, which saves
+        one forward and one backward pass.  R1 is taken with respect to the real pictures, before
+        their augmentation (StyleGAN2-ADA).
 
-        The interval keeps R1's mean weight (lazy regularisation, StyleGAN2, appendix B).  As it is
-        part of the same update, Adam's settings need no correction, as they do where it is an
-        update of its own.
+        The factor keeps R1's mean weight (lazy regularisation, StyleGAN2, appendix B).  Adam's
+        settings need no correction, because R1 is part of the ordinary update and not an update of
+        its own.
         """
         assert isinstance(network, Discriminator)
         config, real = self.config, restoration.target
@@ -73,7 +73,7 @@ class StyleGan2Adversary:
             fake_logits = network.score(self._features(network, fake)).float()
             if not penalised:
                 real_logits = network.score(self._features(network, vary(real))).float()
-        if penalised:  # not compiled: that has no second derivatives
+        if penalised:  # compiled code has no second derivatives
             real = real.detach().float().requires_grad_(True)
             real_logits = network(vary(real))
         loss = losses.discriminator_loss(real_logits, fake_logits)
@@ -92,7 +92,7 @@ class StyleGan2Adversary:
             fake_features = self._features(network, vary(restoration.restored))
             fake_logits = network.score(fake_features)
         terms["adversarial"] = losses.generator_loss(fake_logits.float())
-        if config.losses.feature_matching:  # or D need not look at the real faces once more
+        if config.losses.feature_matching:  # otherwise D's features of real faces are not needed
             with autocast(restoration.target, config.precision), torch.no_grad():
                 real_features = self._features(network, vary(restoration.target))
             terms["feature_matching"] = losses.feature_matching_loss(fake_features, real_features)
@@ -101,7 +101,7 @@ class StyleGan2Adversary:
     def _variation(
         self, restoration: Restoration, step: int, purpose: Purpose
     ) -> Callable[[Tensor], Tensor]:
-        """What D's view is varied by, the same for restored faces and their targets."""
+        """The augmentation of what D sees, the same for restored faces and their targets."""
         if not self.config.augment_d:
             return lambda x: x
         rng = generator_for(self.config.seed, step, restoration.part, purpose)
@@ -113,7 +113,7 @@ class ProjectedAdversary:
         self.config = config
 
     def build(self, architecture: Architecture) -> ProjectedDiscriminator:
-        """The same for every size, so that it can be kept where the generator grows."""
+        """The same for every size, so that a growing generator can keep its discriminator."""
         return ProjectedDiscriminator()
 
     def discriminator_loss(
@@ -149,7 +149,7 @@ def adversary_of(config: TrainConfig) -> Adversary:
 
 
 def _opinions(real: list[Tensor], fake: list[Tensor]) -> Terms:
-    """Means over heads: what D says of real and of restored faces."""
+    """Means over heads of D's logits for real and for restored faces."""
     return {
         "d_real": torch.stack([x.float().mean() for x in real]).mean(),
         "d_fake": torch.stack([x.float().mean() for x in fake]).mean(),

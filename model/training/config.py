@@ -1,6 +1,6 @@
-"""What a training run is told: every setting, its range, and what cannot go together.
+"""The settings of a training run: names, ranges, defaults, and combinations that are refused.
 
-Reading it from YAML is ``model.training.config_file``'s work.
+``model.training.config_file`` reads them from YAML.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ Metric = Literal["psnr", "ssim", "perceptual", "lpips", "niqe"]
 def _check_rates_fall(**rates: float) -> None:
     (start_name, start), (end_name, end) = rates.items()
     if end > start:
-        raise ValueError(f"{end_name} {end:g} is more than {start_name} {start:g}, where it starts")
+        raise ValueError(f"{end_name} {end:g} is more than {start_name} {start:g}: rates must fall")
 
 
 def _check_one_unit(length: Length, prefix: str = "") -> None:
@@ -58,14 +58,14 @@ class NetworkConfig(Section):
 
 
 class ContentConfig(Section):
-    """The stage before any discriminator; from scratch nothing else makes sense."""
+    """The stage in which G learns alone.  Training from scratch needs it."""
 
     epochs: NonNegativeFloat | None = None
     steps: NonNegativeInt | None = None
     images: NonNegativeInt | None = None
-    """How long the stage takes, in one of these units; without any of them it is left out."""
+    """Length of the stage, in one of these units.  Without any, there is no such stage."""
     lr: PositiveFloat = 1e-3
-    """1e-3 to 2e-3 suit it."""
+    """Good values are 1e-3 to 2e-3."""
     lr_min: PositiveFloat = 1e-4
 
     @property
@@ -80,14 +80,14 @@ class ContentConfig(Section):
 
 
 class InitialConfig(Section):
-    """Weights to begin with, where a run does not begin from scratch."""
+    """Weights to start from; without them, a run starts from scratch."""
 
     g: Path | None = None
-    """A generator, or only the prior of one; see ``model.training.pretrained`` for kinds of
-    file.  This and ``d`` may be names of ``gpen weights list``, such as ``gpen-bfr-512``.  One of
-    half the size is grown: its layers are those of the larger network below the topmost."""
+    """A generator, or only its GAN prior; ``model.training.pretrained`` says which files are
+    accepted.  This and ``d`` may be names that ``gpen weights list`` shows, such as
+    ``gpen-bfr-512``.  A generator of half the size is grown (``model.networks.growing``)."""
     d: Path | None = None
-    """A discriminator of the kind that is trained."""
+    """A discriminator of the kind that ``train.discriminator`` names."""
 
 
 class PathLengthConfig(Section):
@@ -103,16 +103,16 @@ class EarlyStoppingConfig(Section):
 
     patience: PositiveInt = 8
     delta: NonNegativeFloat = 0.002
-    """In the metric's unit: dB of PSNR."""
+    """In the unit of the metric, which is dB for PSNR."""
 
 
 class ValidationConfig(Section):
-    """How G's moving average is judged on the held-out faces."""
+    """How G's moving average is validated on the held-out faces."""
 
     metric: Metric = "psnr"
-    """What decides which checkpoint is the best, and when to stop.  PSNR rewards the mean of what
-    may have been and works against a discriminator; ``perceptual`` is the distance of
-    EfficientNet-lite1's features, on which nothing is trained; ``lpips`` needs
+    """Decides which checkpoint is the best, and when to stop.  PSNR rewards the mean of all
+    possible originals, and so works against a discriminator; ``perceptual`` is the distance between
+    features of EfficientNet-lite1, which is not used for training; ``lpips`` needs
     ``train.losses.lpips_weights``."""
 
 
@@ -125,7 +125,8 @@ class TrainConfig(Section):
     warmup_epochs: NonNegativeFloat | None = None
     warmup_steps: NonNegativeInt | None = None
     warmup_images: NonNegativeInt | None = None
-    """How long only the discriminator learns, in one of these units; without any, not at all."""
+    """Length of the warm-up, in which D learns alone, in one of these units.  Without any, there is
+    no warm-up."""
     content: ContentConfig = ContentConfig()
     initial: InitialConfig = InitialConfig()
     seed: NonNegativeInt = 0
@@ -134,35 +135,35 @@ class TrainConfig(Section):
     lr_d: PositiveFloat = 1e-4
     lr_policy: Literal["cosine"] = "cosine"
     lr_min: PositiveFloat = 1e-6
-    """Where ``lr_g`` ends."""
+    """The value to which ``lr_g`` falls."""
     eta_min_d: PositiveFloat = 5e-7
-    """Where ``lr_d`` ends."""
+    """The value to which ``lr_d`` falls."""
     beta1: Decay = 0.9
     beta2: Decay = 0.99
     weight_decay: NonNegativeFloat = 0.0
-    """Zero: decay would act on equalized weights as a learning rate schedule nobody asked for."""
+    """Zero, because decay would change the effective learning rate of equalized weights."""
     clip_grad_norm: PositiveFloat = 10.0
     max_skipped: NonNegativeInt = 10
-    """Of the last hundred steps, how many may be left out because a gradient was not finite; one
+    """How many of the last hundred steps may be skipped because a gradient was not finite.  One
     more ends the run."""
 
     batch_size: PositiveInt = 8
-    """Of a step, over all processes and accumulated micro-batches."""
+    """Faces of a step, over all processes and accumulated micro-batches."""
     accumulation: PositiveInt = 1
-    """Micro-batches that a process works off one after the other in each step."""
+    """Micro-batches that each process computes one after the other in a step."""
     img_size: Size = 512
     precision: Precision = "fp32"
     compile: bool = False
     """Compile G and the ``stylegan2`` discriminator, except in steps that need second derivatives
     (R1, path length), which compiled code does not have."""
     threads: PositiveInt | None = None
-    """Of PyTorch in each process; null leaves the choice to it.  On a processor, two processes with
-    a thread each are faster than one with two, and a thread that shares its core with other work
-    holds up all the others."""
+    """PyTorch's threads in each process; null leaves the number to PyTorch.  On a CPU, two
+    processes with one thread each are faster than one process with two threads, and a thread that
+    shares its core with other work delays all the others."""
 
     discriminator: Literal["stylegan2", "projected"] = "stylegan2"
-    """``stylegan2``: the published one; the next four settings are its own.  ``projected``: heads
-    on the frozen features of EfficientNet-lite0, and on the pixels."""
+    """``stylegan2``: the published one; the next four settings apply to it alone.  ``projected``:
+    heads on the frozen features of EfficientNet-lite0, and on the pixels."""
 
     use_gradient_penalty: bool = True
     gp_lambda: NonNegativeFloat | Literal["auto"] = "auto"
@@ -170,7 +171,7 @@ class TrainConfig(Section):
     gp_interval: PositiveInt = 16
     """In steps."""
     augment_d: bool = True
-    """Vary what D sees (DiffAugment)."""
+    """Augment what D sees (DiffAugment)."""
 
     losses: LossConfig = LossConfig()
     path_length: PathLengthConfig = PathLengthConfig()
@@ -182,13 +183,13 @@ class TrainConfig(Section):
     early_stopping: EarlyStoppingConfig | None = EarlyStoppingConfig()
     """Counts validations from the first joint epoch on; ``null`` switches it off."""
     log_every: PositiveInt = 50
-    """In steps; every epoch ends with a row of its own as well."""
+    """In steps; there is also a row at the end of every epoch."""
     save_every: PositiveInt = 1000
-    """In steps; every epoch ends with a checkpoint as well."""
+    """In steps; there is also a checkpoint at the end of every epoch."""
     keep_last: PositiveInt = 3
-    """Checkpoints kept, beside the best."""
+    """How many checkpoints are kept, besides the best."""
     wandb_project: str | None = None
-    """Where Weights & Biases shall show the curves, too; needs the package ``wandb``."""
+    """Project of Weights & Biases that shows the curves too; needs the package ``wandb``."""
 
     @property
     def r1_weight(self) -> float:
@@ -199,7 +200,7 @@ class TrainConfig(Section):
 
     @property
     def length(self) -> Length:
-        """Of all that comes after the content stage."""
+        """Length of everything after the content stage."""
         return Length(self.num_epochs, self.num_steps, self.num_images)
 
     @property
@@ -207,9 +208,9 @@ class TrainConfig(Section):
         return Length(self.warmup_epochs, self.warmup_steps, self.warmup_images)
 
     def micro_batch(self, processes: int) -> int:
-        """Samples that a process works on at once.  Raises ValueError if they do not come out even.
+        """Faces that a process computes at once; D's minibatch statistics compare these.
 
-        Minibatch standard deviation of D compares the samples of one micro-batch.
+        Raises ValueError if the batch cannot be divided.
         """
         parts = processes * self.accumulation
         if self.batch_size % parts:
@@ -255,6 +256,6 @@ class Config(Section):
         )
 
     def with_data(self, folder: Path) -> Config:
-        """The same, on another folder of faces."""
+        """The same configuration for another folder of faces."""
         data = self.data.model_copy(update={"folder": folder})
         return self.model_copy(update={"data": data})

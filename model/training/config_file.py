@@ -1,4 +1,4 @@
-"""A run's configuration as YAML: read, overridden key by key, and compared with another's."""
+"""Reads and writes configurations as YAML, overrides single keys, and compares configurations."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from model.training.config import Config
 from model.training.length import Length
 
 _Document = dict[str, Any]
-"""As YAML has it, before it is checked."""
+"""Parsed YAML, before it is validated."""
 
 
 class ConfigError(ValueError):
@@ -25,38 +25,38 @@ class ConfigError(ValueError):
 def load_config(path: Path, overrides: Sequence[str]) -> Config:
     """Read a configuration; ``overrides`` are ``section.key=value``, the value as YAML.
 
-    YAML 1.1 takes ``1e-6`` for text, as it has no dot; a number it becomes all the same, where one
-    belongs.  Raises OSError, or ConfigError naming the key that is wrong.
+    YAML 1.1 parses ``1e-6`` as text because it has no dot; validation converts it to a number.
+    Raises OSError, or ConfigError naming the key that is wrong.
     """
     try:
         document = yaml.safe_load(path.read_text())
     except yaml.YAMLError as error:
-        raise ConfigError(f"{path} is no YAML: {_in_one_line(error)}") from error
+        raise ConfigError(f"{path} is not valid YAML: {_in_one_line(error)}") from error
     except UnicodeDecodeError as error:
-        raise ConfigError(f"{path} is no text") from error
+        raise ConfigError(f"{path} is not a text file") from error
     if not isinstance(document, dict):
-        raise ConfigError(f"{path} holds no sections")
+        raise ConfigError(f"{path} does not contain sections")
     return _checked(document, overrides, str(path))
 
 
 def override_config(config: Config, overrides: Sequence[str]) -> Config:
-    """A configuration with some keys changed, as of :func:`load_config`.  Raises ConfigError."""
+    """Change some keys of a configuration, as :func:`load_config` does.  Raises ConfigError."""
     return _checked(config.model_dump(mode="json"), overrides, "--set")
 
 
 def save_config(config: Config, path: Path) -> None:
-    """Write a configuration that :func:`load_config` reads; whole at any time.  Raises OSError."""
+    """Write a configuration for :func:`load_config`, atomically.  Raises OSError."""
     with written_whole(path) as file:
         yaml.safe_dump(config.model_dump(mode="json"), file, sort_keys=False, encoding="utf-8")
 
 
 def flatten(config: Config) -> dict[str, str]:
-    """Every setting, as ``section.key`` and its value in JSON's notation."""
+    """Every setting as ``section.key``, with its value in JSON notation."""
     return dict(_leaves(config.model_dump(mode="json"), ""))
 
 
 def differences(a: Config, b: Config) -> dict[str, tuple[str, str]]:
-    """Settings in which two configurations differ, and both values; ``-`` where there is none."""
+    """Settings that differ between two configurations, with both values; ``-`` if missing."""
     ours, theirs = flatten(a), flatten(b)
     pairs = {key: (ours.get(key, "-"), theirs.get(key, "-")) for key in ours | theirs}
     return {key: pair for key, pair in pairs.items() if pair[0] != pair[1]}
@@ -93,19 +93,19 @@ def _override(document: _Document, override: str) -> None:
             target[section] = {}
         target = target[section]
         if not isinstance(target, dict):
-            raise ConfigError(f"--set {override}: {section} is no section")
+            raise ConfigError(f"--set {override}: {section} is not a section")
     prefix, _, unit = key.rpartition("_")
-    if unit in Length._fields:  # the same length in another unit would contradict it
+    if unit in Length._fields:  # the recipe's length in another unit would contradict it
         for other in Length._fields:
             target.pop(f"{prefix}_{other}".lstrip("_"), None)
     try:
         target[key] = yaml.safe_load(value)
     except yaml.YAMLError as error:
-        raise ConfigError(f"--set {override} is no YAML: {_in_one_line(error)}") from error
+        raise ConfigError(f"--set {override} is not valid YAML: {_in_one_line(error)}") from error
 
 
 def _complaint(detail: Mapping[str, Any]) -> str:
-    """What is wrong with a key; of one that does not exist, also what it may have been."""
+    """What is wrong with a key; for one that does not exist, also which key may have been meant."""
     location = detail["loc"]
     message: str = detail["msg"]
     if detail["type"] in {"extra_forbidden", "unexpected_keyword_argument"}:

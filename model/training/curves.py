@@ -1,4 +1,4 @@
-"""Curves and pictures of a run, for TensorBoard and, where asked for, Weights & Biases."""
+"""Curves and pictures of a run, for TensorBoard and, if configured, Weights & Biases."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ from model.training.records import HealthRecord, Record, TrainRecord, Validation
 
 
 class Curves:
-    """What is shown of a run; of a run that goes on, from ``step`` on.
+    """The curves of a run; a resumed run continues them from ``step``.
 
-    Methods raise OSError where the disk is full, and can be called again.
+    Methods raise OSError if the disk is full, and can be called again.
     """
 
     def __init__(self, folder: Path, config: Config, step: int) -> None:
@@ -38,7 +38,7 @@ class Curves:
             self._online.store_init_configuration(flatten(config))
 
     def show(self, row: Record) -> None:
-        """Draw the numbers of a row; what a health rule says becomes a text."""
+        """Add the numbers of a row to the curves; warnings of health rules become texts."""
         values: dict[str, float | str] = {}
         if isinstance(row, HealthRecord):
             values[f"health/{row.rule}"] = row.message
@@ -67,9 +67,9 @@ class Curves:
         self._board = self._board or self._open_board(step)
         try:
             show(self._board)
-            self._board.writer.flush()  # or an error would come up with what is shown next
+            self._board.writer.flush()  # so that an error is raised here and not by the next call
         except OSError:
-            # its thread has ended with the first error, and would repeat it for ever
+            # its thread ended with the first error and would raise it forever
             with suppress(OSError):
                 self._board.finish()
             self._board = None
@@ -82,7 +82,7 @@ class Curves:
 
 
 def _run_id(folder: Path) -> str:
-    """The name by which Weights & Biases knows the run, also when it goes on."""
+    """The identifier of the run in Weights & Biases, which is kept when it is resumed."""
     file = folder / "wandb-id.txt"
     if not file.exists():
         file.write_text(secrets.token_hex(8))

@@ -1,7 +1,8 @@
 """Differentiable augmentation of what the discriminator sees (Zhao et al., NeurIPS 2020).
 
-Small sets need it: without, the discriminator learns the faces by heart.  Unlike the published
-code, what was drawn is a value, so that a restored face and its target can be varied alike.
+Small data sets need it: without it, the discriminator memorises the faces.  Unlike in the published
+code, the random parameters are a value, so that a restored face and its target can be augmented
+equally.
 """
 
 from __future__ import annotations
@@ -14,19 +15,21 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class Variation:
-    """One row per sample, in the order of use."""
+    """Random parameters, one row per sample, in the order of use."""
 
-    brightness: Tensor  # (N, 1, 1, 1), added, pictures being in [-1, 1]
+    brightness: Tensor  # (N, 1, 1, 1), added to pictures in [-1, 1]
     saturation: Tensor  # (N, 1, 1, 1), factor
     contrast: Tensor  # (N, 1, 1, 1), factor
-    shift: Tensor  # (N, 2), right and down, of where pixels come from; fraction of the size
-    cutout: Tensor  # (N, 2), down and right, centre of a square of half the size; fraction of it
+    shift: Tensor  # (N, 2), from a pixel to its source, right and down; fraction of the size
+    cutout: (
+        Tensor  # (N, 2), centre of a square of half the size, down and right; fraction of the size
+    )
 
 
 def draw(n: int, device: torch.device, rng: torch.Generator) -> Variation:
-    """Draw for ``n`` samples; ranges are the published ones.
+    """Draw parameters for ``n`` samples from the published ranges.
 
-    ``rng`` is a generator of the CPU, so that what is drawn does not depend on the device.
+    ``rng`` is a generator on the CPU, so that results do not depend on the device.
     """
     uniform = torch.rand(n, 7, generator=rng).to(device, non_blocking=True)
     column = uniform[:, :, None, None, None].unbind(dim=1)
@@ -40,7 +43,7 @@ def draw(n: int, device: torch.device, rng: torch.Generator) -> Variation:
 
 
 def apply(x: Tensor, by: Variation) -> Tensor:
-    """Vary (N, 3, R, R) in [-1, 1]; same shape, what is shifted in or cut out being 0."""
+    """Augment (N, 3, R, R) in [-1, 1]; same shape.  Pixels shifted in or cut out are 0."""
     x = x + by.brightness
     grey = x.mean(dim=1, keepdim=True)
     x = grey + (x - grey) * by.saturation
@@ -49,12 +52,12 @@ def apply(x: Tensor, by: Variation) -> Tensor:
 
     n, channels, size, _ = x.shape
     pixel = torch.arange(size, device=x.device)
-    # whole pixels: interpolation would blur what the discriminator is to judge
+    # whole pixels, because interpolation would blur the pictures that D judges
     source = pixel + (by.shift * size).round().long()[:, :, None]  # (N, 2, R): column, row
     inside = (source >= 0) & (source < size)
     column, row = source.clamp(0, size - 1).unbind(dim=1)
     shape = (n, channels, size, size)
-    # not ``grid_sample``, which has no second derivative, and R1 needs one
+    # not ``grid_sample``, which lacks the second derivative that R1 needs
     x = x.gather(3, column[:, None, None].expand(shape))
     x = x.gather(2, row[:, None, :, None].expand(shape))
 

@@ -1,4 +1,4 @@
-"""What can be run and yet is likely to be regretted."""
+"""Warnings about configurations that are valid but rarely turn out well."""
 
 from __future__ import annotations
 
@@ -10,24 +10,22 @@ _LONG_WARMUP = 20_000
 
 
 def doubts(config: TrainConfig, plan: Plan, micro_batch: int) -> list[str]:
-    """A sentence for each thing in a configuration that rarely turns out well."""
+    """A warning for each doubtful part of a configuration."""
     initial = config.initial
-    untaught = initial.g is None and plan.content == 0
+    untrained = initial.g is None and plan.content == 0
     found = []
-    if untaught and plan.warmup:
+    if untrained and plan.warmup:
         found.append(
             "the warm-up will train D against a G that has learnt nothing: set "
-            "train.content.steps (content.lr of 1e-3 to 2e-3 suits it), or train.initial.g"
+            "train.content.steps (with train.content.lr from 1e-3 to 2e-3), or train.initial.g"
         )
-    elif untaught:
-        found.append("G begins from scratch against D: set train.content.steps, or train.initial.g")
-    if initial.d is None and not untaught and plan.warmup == 0:
-        found.append(
-            "a G that has learnt meets a D that has not: set train.warmup_steps, or train.initial.d"
-        )
+    elif untrained:
+        found.append("G starts from scratch against D: set train.content.steps, or train.initial.g")
+    if initial.d is None and not untrained and plan.warmup == 0:
+        found.append("G has been trained and D has not: set train.warmup_steps, or train.initial.d")
     if plan.warmup > _LONG_WARMUP:
         found.append(
-            f"D will learn alone for {plan.warmup} steps, while G stands still: a few thousand are "
+            f"D will learn alone for {plan.warmup} steps, in which G is fixed: a few thousand are "
             "enough (train.warmup_steps)"
         )
     elif plan.warmup > plan.joint:
@@ -36,5 +34,5 @@ def doubts(config: TrainConfig, plan: Plan, micro_batch: int) -> list[str]:
             f"({plan.joint} steps): lower train.warmup_steps"
         )
     if micro_batch == 1:
-        found.append("micro-batches of one picture: D's minibatch standard deviation sees nothing")
+        found.append("with one face in a micro-batch, D's minibatch standard deviation is always 0")
     return found

@@ -1,8 +1,8 @@
-"""What G minimises: the terms, their weights, and what they look at.
+"""The losses of G: their terms, their weights, and the networks that they use.
 
-To add a loss, give it a weight in :class:`LossConfig` and a row of the same name in ``_TERMS``;
-what it says is then logged, drawn and balanced like the others.  Terms that need a discriminator
-are in ``model.training.adversaries``.
+To add a loss, add a weight to :class:`LossConfig` and a row of the same name to ``_TERMS``.  It is
+then trained with, logged, drawn and balanced like the others.  Terms that need a discriminator are
+in ``model.training.adversaries``.
 """
 
 from __future__ import annotations
@@ -32,8 +32,8 @@ class LossConfig(Section):
     """Weights of G's losses."""
 
     balance: bool = False
-    """Whether a weight is the size of the term's gradient at the output relative to that of
-    ``content``, held by measuring both (``model.training.balance``), instead of a plain factor."""
+    """If true, a weight is not a plain factor but the size of the term's gradient at the restored
+    picture, relative to the gradient of ``content`` (``model.training.balance``)."""
     content: NonNegativeFloat = 1.0
     """L1."""
     detail: NonNegativeFloat = 1.0
@@ -42,7 +42,7 @@ class LossConfig(Section):
     """L1 between features of EfficientNet-lite0, from the extra [train]."""
     adversarial: NonNegativeFloat = 1.0
     adversarial_pixels: NonNegativeFloat = 0.0
-    """Of the projected discriminator's head on pixels; ``adversarial`` is that of its others."""
+    """For the projected discriminator's head on pixels; ``adversarial`` is for its other heads."""
     feature_matching: NonNegativeFloat = 0.02
     """On the features of the StyleGAN2 discriminator (GPEN, section 3.3)."""
     lpips: NonNegativeFloat = 0.0
@@ -59,7 +59,7 @@ class LossConfig(Section):
         return float(getattr(self, term))
 
     @model_validator(mode="after")
-    def _weights_are_there(self) -> Self:
+    def _weights_are_given(self) -> Self:
         if self.lpips and self.lpips_weights is None:
             raise ValueError(
                 "lpips needs lpips_weights: vgg16-397923af.pth, or vgg16-imagenet once "
@@ -71,22 +71,22 @@ class LossConfig(Section):
                 "`gpen weights download arcface-ir-se50` has fetched it"
             )
         if self.balance and not self.content:
-            raise ValueError("balance measures the other terms by content, which has no weight")
+            raise ValueError("balance compares the other terms with content, whose weight is 0")
         return self
 
 
 @dataclass(frozen=True)
 class Judges:
-    """Frozen networks by which restored faces are judged; those that no term needs are None."""
+    """Frozen networks that judge restored faces; None for those that no term needs."""
 
     perceptual: FeatureDistance | None = None
-    """Its features are those on which the projected discriminator stands, too."""
+    """The projected discriminator uses its features too."""
     lpips: Distance | None = None
     identity: Distance | None = None
 
     @classmethod
     def load(cls, config: LossConfig, device: torch.device, *, projected: bool) -> Judges:
-        """Those that weights and discriminator ask for.  Raises WeightsError."""
+        """The networks that the configured terms and discriminator need.  Raises WeightsError."""
         distances = load_distances(
             config.lpips_weights if config.lpips else None,
             config.identity_weights if config.identity else None,
@@ -99,10 +99,11 @@ class Judges:
 
 
 class Restoration:
-    """A restored micro-batch beside its target.  Features of both are computed once, when needed.
+    """A restored micro-batch and its target.  Features of both are computed once, when needed.
 
-    ``restored`` (N, 3, R, R) is cut off from the graph of G: losses are differentiated down to it,
-    and :meth:`backward` goes on from there.  ``part`` is the micro-batch within the step's batch.
+    ``restored`` (N, 3, R, R) is detached from the graph of G: losses are differentiated down to it,
+    and :meth:`backward` continues through G.  ``part`` is the number of the micro-batch in the
+    step's batch.
     """
 
     def __init__(
@@ -135,7 +136,7 @@ class Restoration:
         _ = self.features, self.target_features
 
     def backward(self) -> None:
-        """Pass the gradient that has gathered at ``restored`` on through G."""
+        """Propagate the gradient in ``restored.grad`` through G."""
         assert self.restored.grad is not None
         self._graph.backward(self.restored.grad)  # type: ignore[no-untyped-call]
         self.restored.grad = None

@@ -1,4 +1,4 @@
-"""What a run says of itself while it trains: rows for files and curves, lines of the log."""
+"""Reports of a run while it trains: rows for files and curves, and lines of the log."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ log = logging.getLogger(__name__)
 
 
 class Journal:
-    """Of one run; in all processes, of which the first one writes."""
+    """The reports of one run.  It exists in all processes, and the first one writes."""
 
     def __init__(
         self, config: Config, setup: Setup, processes: Processes, folder: RunFolder
@@ -27,16 +27,16 @@ class Journal:
         self._processes, self._folder = processes, folder
         self._watch = Watch.after(config.train, [])
         self.seconds: dict[Stage, float] = {}
-        """Of a step of each stage, as far as is known."""
+        """Seconds per step of each stage, as far as they are known."""
 
-    def go_on_after(self, rows: list[Record]) -> None:
-        """Take up what a run has written before."""
+    def restore(self, rows: list[Record]) -> None:
+        """Continue after the rows that a run has already written."""
         self._watch = Watch.after(self._config.train, rows)
 
     def report(self, step: int, reports: list[StepReport], seconds: float, skipped: int) -> None:
-        """Write down the means over the steps since the last time, and over the processes.
+        """Write the means over the steps since the last report, and over the processes.
 
-        ``step`` steps are done; ``seconds`` is what those of ``reports`` took together.
+        ``step`` is the number of steps done, ``seconds`` the time of all steps in ``reports``.
         """
         setup, processes, batch_size = self._setup, self._processes, self._config.train.batch_size
         means = mean_report(reports, processes.average)
@@ -73,12 +73,12 @@ class Journal:
         )
 
     def record(self, row: Record) -> None:
-        """Write a row to file, curves and log, and what the health rules have to say of it."""
+        """Write a row, and any health warnings that follow from it, to file, curves and log."""
         if not self._processes.first:
             return
         self._folder.write(row)
         log.info("%s", row)
         if isinstance(row, TrainRecord | ValidationRecord):
-            for trouble in self._watch.see(row):
-                self._folder.write(trouble)
-                log.warning("%s", trouble)
+            for warning in self._watch.see(row):
+                self._folder.write(warning)
+                log.warning("%s", warning)

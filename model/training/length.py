@@ -1,4 +1,4 @@
-"""How long a stage of training takes, in the unit that suits whoever writes the recipe."""
+"""The length of a training stage, in epochs, steps or images."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 
 class Length(NamedTuple):
-    """A number of epochs, of steps or of images; without any of them the stage does not exist."""
+    """A number of epochs, of steps or of images; if none is set, the stage does not exist."""
 
     epochs: float | None = None
     steps: int | None = None
@@ -14,11 +14,11 @@ class Length(NamedTuple):
 
     @property
     def given(self) -> list[str]:
-        """The units that are set, of which one at most makes sense."""
+        """The units that are set; a valid configuration sets at most one."""
         return [unit for unit, value in self._asdict().items() if value is not None]
 
     def in_steps(self, per_epoch: int, batch_size: int) -> int:
-        """The same in steps, given the steps of an epoch and the images of a step."""
+        """The length in steps, given the steps of an epoch and the images of a step."""
         if self.epochs is not None:
             return round(self.epochs * per_epoch)
         if self.images is not None:

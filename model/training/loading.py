@@ -1,4 +1,4 @@
-"""From a dataset to the micro-batches of every step, on the device."""
+"""Loads the micro-batches of every step from a dataset to the device."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from model.data.sampling import EpochBatches
 from model.training.config import Config
 
 SAVING_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1)
-"""Which have a run save itself and end.  SIGUSR1 is what Slurm can send ahead of a time limit."""
+"""Signals on which a run saves and exits.  Slurm can send SIGUSR1 before a time limit."""
 
 
 @dataclass(frozen=True)
@@ -26,7 +26,7 @@ class Batch:
     low: Tensor
     high: Tensor
     part: int = 0
-    """Which micro-batch of the step's batch it is; random draws depend on it."""
+    """The number of the micro-batch in the step's batch; random draws depend on it."""
 
 
 def load_steps(
@@ -38,11 +38,11 @@ def load_steps(
     process: int = 0,
     processes: int = 1,
 ) -> Iterator[list[Batch]]:
-    """The micro-batches of one process, as many as it accumulates, for each of its steps.
+    """The micro-batches of one process for each of the steps from ``start`` to ``stop``.
 
-    Of the micro-batches of a step, the first ``processes`` are worked on at once, and so on: which
-    picture is in which does not depend on how many processes there are, if their number times
-    ``accumulation`` stays the same.  Raises TooManyUnusableError, in one line.
+    All processes compute the first ``processes`` micro-batches of a step at the same time, then the
+    next ones, and so on.  The contents of micro-batches do not depend on the number of processes if
+    that number times ``accumulation`` is the same.  Raises TooManyUnusableError.
     """
     train = config.train
     parts = processes * train.accumulation
@@ -57,13 +57,13 @@ def load_steps(
         num_workers=config.data.workers,
         worker_init_fn=_prepare_worker,
         pin_memory=device.type == "cuda",
-        generator=torch.Generator(),  # else it draws from the one that a resumed run goes on with
+        generator=torch.Generator(),  # not the global one, whose state a resumed run restores
     )
     batches = iter(loader)
     for _ in range(start, stop):
         try:
             loaded = list(zip(taken, batches, strict=False))
-        except TooManyUnusableError as error:  # from a worker with its traceback in front
+        except TooManyUnusableError as error:  # a worker's message has a traceback before it
             message = str(error).strip().rpartition(f"{TooManyUnusableError.__name__}: ")[2]
             raise TooManyUnusableError(message) from error
         yield [
@@ -72,6 +72,6 @@ def load_steps(
 
 
 def _prepare_worker(_index: int) -> None:
-    # a signal to the process group is for the trainer, which then ends its workers
+    # a signal to the process group is for the trainer, which ends its workers itself
     for number in SAVING_SIGNALS:
         signal.signal(number, signal.SIG_IGN)

@@ -1,6 +1,6 @@
-"""The formulas of the losses.  Pictures are (N, 3, R, R) in [-1, 1].
+"""Formulas of the losses.  Pictures are (N, 3, R, R) in [-1, 1].
 
-Which of them G minimises, and with what weight, is in ``model.training.generator_losses``.
+``model.training.generator_losses`` says which of them G minimises, and with which weights.
 """
 
 from __future__ import annotations
@@ -42,14 +42,14 @@ def discriminator_loss(real_logits: Tensor, fake_logits: Tensor) -> Tensor:
 
 
 def hinge_generator_loss(fake_logits: Sequence[Tensor]) -> Tensor:
-    """The mean over heads of the negated logits: as low as D can be made to take fakes for real."""
+    """Hinge loss of G (Lim and Ye, 2017): the mean over heads of the negated logits."""
     return -torch.stack([logits.float().mean() for logits in fake_logits]).mean()
 
 
 def hinge_discriminator_loss(
     real_logits: Sequence[Tensor], fake_logits: Sequence[Tensor]
 ) -> Tensor:
-    """Hinge loss (Lim and Ye, 2017), the mean over heads; 2 at chance, 0 when D is always right."""
+    """Hinge loss of D, the mean over heads; 2 at chance, 0 if D is always right by a margin."""
     terms = [
         F.relu(1 - real.float()).mean() + F.relu(1 + fake.float()).mean()
         for real, fake in zip(real_logits, fake_logits, strict=True)
@@ -66,8 +66,8 @@ def gradient_penalty(real_logits: Tensor, real: Tensor) -> Tensor:
 def feature_matching_loss(restored: list[Tensor], target: list[Tensor]) -> Tensor:
     """L1 between the discriminator's features of both pictures (GPEN, section 3.3).
 
-    They may be of lower precision; sums are not.  Dividing a sum, and casting the difference, spare
-    ``F.l1_loss`` of both passes over features that are as large as pictures get.
+    Features may be in lower precision; sums are in float32.  Only the difference is cast, and its
+    sum is divided: ``F.l1_loss`` would make two more passes over very large tensors.
     """
     terms = []
     for a, b in zip(restored, target, strict=True):
@@ -78,16 +78,16 @@ def feature_matching_loss(restored: list[Tensor], target: list[Tensor]) -> Tenso
 
 
 def path_lengths(restored: Tensor, style: Tensor, noise: Tensor) -> Tensor:
-    """How far a small step of each style moves its picture: (N,), differentiable.
+    """How much a small change of each style changes its picture: (N,), differentiable.
 
-    Path-length regularisation (StyleGAN2, Karras et al., CVPR 2020, section 3.2) holds
-    ||J^T y|| steady, J being d(restored)/d(style) and y a random picture.  ``style`` (N, C) is what
-    ``restored`` was made with; ``noise`` is a unit normal of the shape of ``restored``.  All layers
-    share one style here, so that the gradient is the sum of theirs, where StyleGAN2 takes the mean;
-    the target is a running mean, and follows.
+    Path-length regularisation (StyleGAN2, Karras et al., CVPR 2020, section 3.2) keeps ||J^T y||
+    steady, where J is d(restored)/d(style) and y a random picture.  ``style`` (N, C) is the style
+    that ``restored`` was computed with; ``noise`` is unit normal, in the shape of ``restored``.
+    Here all layers share one style, so the gradient is the sum over the layers, while StyleGAN2
+    takes the mean; the target is a running mean of the same quantity, so only the scale differs.
     """
     pixels = restored.shape[2] * restored.shape[3]
     projection = (restored * noise).sum() / math.sqrt(pixels)
     (gradient,) = torch.autograd.grad(projection, style, create_graph=True)
-    # where a style changes nothing, as at the start, the root would have no derivative
+    # a root has no derivative at 0, which occurs at the start, when styles have no effect
     return (gradient.square().sum(dim=1) + 1e-8).sqrt()

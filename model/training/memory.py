@@ -1,4 +1,4 @@
-"""Memory: how the C library hands it out, how much a GPU uses, and which errors say it is out."""
+"""Settings of the C library's allocator, peak GPU memory, and out-of-memory errors."""
 
 from __future__ import annotations
 
@@ -10,32 +10,32 @@ _TRIM_THRESHOLD, _MMAP_MAX = -1, -4  # malloc.h
 
 
 def keep_freed_memory() -> bool:
-    """Have this process keep memory that it frees; returns whether the C library can be told.
+    """Make this process keep memory that it frees; returns whether that was possible.
 
     The features of a training step are tens of megabytes each.  glibc takes such blocks from the
-    kernel and gives them back when they are freed, up to hundreds of times a step, and the kernel
-    clears every page that it hands out.  For a command to call once, as it begins: what the process
-    needed at its peak, it then keeps.  Elsewhere than with glibc nothing happens.
+    kernel and returns them when they are freed, up to hundreds of times a step, and the kernel
+    clears every page that it hands out.  A command calls this once at its start; the process then
+    keeps its peak memory until it ends.  With another C library than glibc nothing happens.
     """
     try:
         libc = ctypes.CDLL(None)
         _ = libc.gnu_get_libc_version
         set_option = libc.mallopt
-    except (AttributeError, OSError, TypeError):  # another C library, or none to speak of
+    except (AttributeError, OSError, TypeError):  # not glibc
         return False
-    # no block of its own for a large request, and never give back the end of the heap
+    # serve large requests from the heap, and never return the end of the heap
     return bool(set_option(_MMAP_MAX, 0) and set_option(_TRIM_THRESHOLD, -1))
 
 
 def is_out_of_memory(error: BaseException) -> bool:
-    """Whether an error says that there is no memory left, of a GPU or of the machine."""
+    """Whether an error means that the memory of a GPU or of the machine is exhausted."""
     if isinstance(error, torch.OutOfMemoryError | MemoryError):
         return True
     return isinstance(error, RuntimeError) and "can't allocate memory" in str(error)
 
 
 def peak_gpu_memory(device: torch.device) -> float | None:
-    """The most memory in GiB that tensors took on a GPU since the last call; None elsewhere."""
+    """Peak memory of tensors on a GPU since the last call, in GiB; None for other devices."""
     if device.type != "cuda":
         return None
     peak = torch.cuda.max_memory_allocated(device) / 2**30

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from model.training import losses
 from model.training.config import PathLengthConfig
 
-RATE = 0.01  # of the running mean, a regularised step (StyleGAN2's code)
+RATE = 0.01  # of the running mean, per regularised step (StyleGAN2's code)
 
 
 def path_length_loss(
@@ -21,9 +21,10 @@ def path_length_loss(
     running: float,
     config: PathLengthConfig,
 ) -> tuple[Tensor, Tensor]:
-    """Squared distance of path lengths from their running mean, in float32, times the interval.
+    """The squared distance of path lengths from their running mean, times weight and interval.
 
-    See ``losses.path_lengths``.  Returns the loss, and the mean length of this micro-batch.
+    It is computed in float32 (``losses.path_lengths``).  Returns the loss and the mean length of
+    this micro-batch.
     """
     noise = torch.randn(low.shape, generator=rng).to(low.device)
     with _style_of(generator) as styles:
@@ -36,7 +37,7 @@ def path_length_loss(
 
 @contextmanager
 def _style_of(generator: nn.Module) -> Iterator[list[Tensor]]:
-    """Within, the list receives the style (N, 512) of every forward pass."""
+    """In this context, the list receives the style (N, 512) of every forward pass."""
     styles: list[Tensor] = []
     mapping = generator.get_submodule("generator.style")
     handle = mapping.register_forward_hook(lambda _module, _inputs, style: styles.append(style))

@@ -13,6 +13,6 @@ _DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 
 def autocast(x: Tensor, precision: Precision) -> torch.autocast:
-    """Within, networks compute in this precision on the device of ``x``."""
+    """In this context, networks compute in this precision on the device of ``x``."""
     dtype = _DTYPES[precision]
     return torch.autocast(x.device.type, dtype, enabled=dtype is not torch.float32)

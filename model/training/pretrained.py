@@ -1,8 +1,9 @@
-"""Weights to begin training with, from whatever file holds them.
+"""Loads initial weights for training from several kinds of file.
 
-A generator may be whole, or only the prior of one (``generator.*``, or those names without the
-prefix): the paper trains the GAN prior first, then embeds it and tunes the whole (GPEN, section
-3).  What a file does not hold, stays as it was initialised.  A whole one of half the size is grown.
+A generator may be whole, or only its GAN prior (names that begin with ``generator.``, or the same
+names without that prefix): the paper trains the prior first, then embeds it and fine-tunes the
+whole (GPEN, section 3).  Tensors that a file does not have keep their initial values.  A whole
+generator of half the size is grown.
 """
 
 from __future__ import annotations
@@ -22,41 +23,41 @@ from model.state_dicts import WeightsError, read_tensors
 log = logging.getLogger(__name__)
 
 _PRIOR = "generator."
-_BLOCKS, _HEADS = "convs.", "heads."  # of the two kinds of discriminator
+_BLOCKS, _HEADS = "convs.", "heads."  # prefixes of names in the two kinds of discriminator
 _AVERAGES = ("g_ema", "params_ema")
 _SHOWN = 4
 
 
 @dataclass(frozen=True)
 class Loaded:
-    """What became of a file's tensors and of a network's; names."""
+    """Names of tensors: which were loaded, which are missing, and which are unused."""
 
     loaded: list[str]
     missing: list[str]
-    """Of the network: left as they were."""
+    """Tensors of the network that the file does not have."""
     unused: list[str]
-    """Of the file."""
+    """Tensors of the file that the network does not have."""
 
     def __str__(self) -> str:
         total = len(self.loaded) + len(self.missing)
         parts = [f"{len(self.loaded)} of {total} tensors loaded"]
         if self.missing:
-            parts.append(f"left as initialised: {_some(self.missing)}")
+            parts.append(f"not in the file, left as initialised: {_some(self.missing)}")
         if self.unused:
-            parts.append(f"of no use here: {_some(self.unused)}")
+            parts.append(f"not in the network, ignored: {_some(self.unused)}")
         return "; ".join(parts)
 
 
 def load_initial_generator(generator: FullGenerator, path: Path) -> Loaded:
-    """Load a generator, or a prior, in place; says in the log what was loaded and what was not.
+    """Load a generator, or a prior, in place; the log says what was loaded and what was not.
 
-    ``path`` may be a name of ``gpen weights list``, here and for a discriminator.
-    Raises WeightsError if it is none, or of another architecture.
+    ``path`` may be a name that ``gpen weights list`` shows.  Raises WeightsError if the file has no
+    generator, or one of another architecture.
     """
     path = weights_file(path)
     state = read_tensors(path, (*_AVERAGES, "g"))
     own = generator.state_dict()
-    if not state.keys() & own.keys():  # a prior under its own names
+    if not state.keys() & own.keys():  # a prior without the prefix
         state = {_PRIOR + key: value for key, value in state.items()}
     if is_half_as_large(state, generator):
         log.info("growing to %d px", generator.size)
@@ -65,9 +66,10 @@ def load_initial_generator(generator: FullGenerator, path: Path) -> Loaded:
 
 
 def load_initial_discriminator(discriminator: nn.Module, path: Path) -> Loaded:
-    """Load a discriminator in place; says in the log what was loaded and what was not.
+    """Load a discriminator in place; the log says what was loaded and what was not.
 
-    Raises WeightsError if it is none, or of another architecture.
+    ``path`` may be a name that ``gpen weights list`` shows.  Raises WeightsError if the file has no
+    discriminator, or one of another architecture.
     """
     path = weights_file(path)
     core = _BLOCKS if isinstance(discriminator, Discriminator) else _HEADS
@@ -79,8 +81,8 @@ def _load(
 ) -> Loaded:
     own = network.state_dict()
     fits = {key: value for key, value in state.items() if key in own}
-    if not any(key.startswith(core) for key in fits):  # of ``final_linear`` both networks have one
-        raise WeightsError(f"{path} holds nothing of a {name}")
+    if not any(key.startswith(core) for key in fits):  # both networks have a ``final_linear``
+        raise WeightsError(f"{path} has no weights of a {name}")
     for key, value in fits.items():
         if value.shape != own[key].shape:
             raise WeightsError(

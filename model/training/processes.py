@@ -1,7 +1,8 @@
-"""Training in several processes: who computes on what, and how they come to agree.
+"""Training in several processes: their devices, and how they average gradients and values.
 
-Hugging Face Accelerate finds the device and joins the processes that ``torchrun`` or ``accelerate
-launch`` has started, on one machine or many.  Its wrappers of models and optimizers are left alone:
+Hugging Face Accelerate finds the device and connects the processes that ``torchrun`` or
+``accelerate launch`` has started, on one machine or many.  Its wrappers of models and optimizers
+are not used:
 
 * DistributedDataParallel averages gradients inside of ``backward``.  A GAN's step has several
   backward passes, through a D that learns and through one that only passes gradients on, with R1's
@@ -26,18 +27,18 @@ from torch import Tensor, nn
 
 T = TypeVar("T")
 
-_PATIENCE = timedelta(hours=1)  # others wait while the first process validates
+_PATIENCE = timedelta(hours=1)  # the others wait while the first process validates
 
 
 @dataclass(frozen=True)
 class Processes:
-    """All processes of a run, as seen from one of them."""
+    """The processes of a run, seen from one of them."""
 
     accelerator: Accelerator
 
     @classmethod
     def join(cls) -> Processes:
-        """Meet the others; alone where nothing has started others."""
+        """Connect to the other processes of the run, if there are any."""
         return cls(
             Accelerator(
                 cpu=not torch.accelerator.is_available(),
@@ -48,13 +49,13 @@ class Processes:
 
     @staticmethod
     def leave() -> None:
-        """Part from the others, at the end of the program: else gloo's threads may abort it."""
+        """Disconnect at the end of the program; otherwise gloo's threads may abort it."""
         if torch.distributed.is_initialized():
             torch.distributed.destroy_process_group()
 
     @property
     def device(self) -> torch.device:
-        """Where this process computes."""
+        """The device that this process computes on."""
         return torch.device(self.accelerator.device)
 
     @property
@@ -67,11 +68,11 @@ class Processes:
 
     @property
     def first(self) -> bool:
-        """Whether this is the process that writes files and validates."""
+        """Whether this is the first process, which writes files and validates."""
         return self.index == 0
 
     def average_gradients(self, network: nn.Module) -> None:
-        """Replace gradients by their means over the processes, all in one message."""
+        """Replace gradients by their means over the processes, in one message."""
         if self.count == 1:
             return
         gradients = [p.grad for p in network.parameters() if p.grad is not None]
@@ -81,22 +82,22 @@ class Processes:
             gradient.copy_(part.view(gradient.shape))
 
     def average(self, values: list[float]) -> list[float]:
-        """Means over the processes; each must come with as many values, in the same order."""
+        """Means over the processes; each must pass the same number of values in the same order."""
         if self.count == 1:
             return values
         means: list[float] = self._mean(torch.tensor(values, device=self.device)).tolist()
         return means
 
     def any(self, flag: bool) -> bool:
-        """Whether it is so in any process."""
+        """Whether the flag is set in any process."""
         return self.average([float(flag)])[0] > 0
 
     def wait(self) -> None:
-        """Until everybody has come to this point."""
+        """Wait until all processes have reached this point."""
         self.accelerator.wait_for_everyone()
 
     def gather(self, value: T) -> list[T]:
-        """Everybody's value, in order."""
+        """The values of all processes, in order."""
         values: list[T] = gather_object([value])
         return values
 

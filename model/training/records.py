@@ -1,7 +1,7 @@
-"""What a run writes down of itself: the rows of ``metrics.jsonl``, each a JSON object of one kind.
+"""The rows of ``metrics.jsonl``: JSON objects of several kinds.
 
-Rows are written once and read by whoever wants to know: the health rules, ``model.runs``, a
-notebook.  What does not apply to a row is left out of it.
+They are read by the health rules, by ``model.runs`` and in notebooks.  Fields that do not apply to
+a row are left out.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from model.training.schedule import Stage
 
 
 class _Row(BaseModel):
-    # a PSNR can be infinite, and a loss may run away: Python's json reads both
+    # a PSNR or a loss can be infinite or NaN; Python's json reads both
     model_config = ConfigDict(frozen=True, ser_json_inf_nan="constants")
 
 
@@ -28,25 +28,25 @@ WEIGHT_PREFIX = "weight_"
 
 
 class StepReport(_Row):
-    """What a step of training has to say, or the means over several; None where it says nothing."""
+    """The values that a training step reports, or means over several steps; None for no value."""
 
     losses: dict[str, float] = {}
     """The terms of G's loss, unweighted, by the names of ``LossConfig``.  ``adversarial`` is the
     non-saturating loss of ``stylegan2``, 0.693 = ln 2 at chance, or minus the mean logit of
     ``projected``."""
     weights: dict[str, float] = {}
-    """Of these terms, where they are balanced (``model.balance``)."""
+    """Weights of these terms, if they are balanced (``model.training.balance``)."""
     path_length: float | None = None
-    """Mean length, which the regulariser holds steady."""
+    """Mean path length, which the regulariser keeps steady."""
     d: float | None = None
     """Loss of D without R1.  At chance: 1.386 = 2 ln 2 of ``stylegan2``, 2 of ``projected``."""
     d_pixels: float | None = None
-    """That of the projected discriminator's head on pixels."""
+    """The same for the projected discriminator's head on pixels."""
     d_real: float | None = None
     """Mean logit of real pictures."""
     d_fake: float | None = None
     d_real_sign: float | None = None
-    """Mean sign of real pictures' logits: 1 when D knows them by heart (r_t of StyleGAN2-ADA)."""
+    """Mean sign of the logits of real pictures; 1 if D has memorised them (StyleGAN2-ADA's r_t)."""
     gradient_penalty: float | None = None
     """Mean squared norm of D's gradient at real pictures: R1 without its weight."""
     grad_norm_g: float | None = None
@@ -57,9 +57,9 @@ class StepReport(_Row):
 
     @classmethod
     def of(cls, values: Mapping[str, float]) -> StepReport:
-        """Of values by name: those that are no fields of their own are terms of G's loss.
+        """Sort values into fields: names that are not fields are terms of G's loss.
 
-        The weight of a term has the term's name after ``WEIGHT_PREFIX``.
+        The name of a weight is ``WEIGHT_PREFIX`` and the name of its term.
         """
         own = {name: value for name, value in values.items() if name in cls.model_fields}
         terms = {name: value for name, value in values.items() if name not in own}
@@ -72,12 +72,12 @@ class StepReport(_Row):
         return cls.model_validate(own | {"losses": losses, "weights": weights})
 
     def numbers(self) -> dict[str, float]:
-        """The values that are known, by the names that :meth:`of` takes."""
+        """All values that were reported, by the names that :meth:`of` takes."""
         weights = {f"{WEIGHT_PREFIX}{name}": x for name, x in self.weights.items()}
         return self.losses | weights | self._fields()
 
     def shown(self) -> dict[str, str]:
-        """Losses, norms and rates, for a progress bar or a line of a log."""
+        """Losses, norms and rates as text, for the progress bar and the log."""
         return {name: f"{value:.3g}" for name, value in (self.losses | self._fields()).items()}
 
     def _fields(self) -> dict[str, float]:
@@ -89,7 +89,7 @@ class StepReport(_Row):
 
 
 class StartRecord(_Row):
-    """A run begins, or goes on."""
+    """A run starts or continues."""
 
     event: Literal["start"] = "start"
     step: int
@@ -102,7 +102,7 @@ class StartRecord(_Row):
     processes: int
     micro_batch: int
     changed: dict[str, tuple[str, str]] = {}
-    """Settings that are not those of the checkpoint gone on from: before and after."""
+    """Settings that were changed since the checkpoint: their old and new values."""
 
     def __str__(self) -> str:
         return (
@@ -113,37 +113,37 @@ class StartRecord(_Row):
 
 
 class TrainRecord(StepReport):
-    """Means over the steps since the row before."""
+    """Means over the steps since the previous row."""
 
     event: Literal["train"] = "train"
     step: int
     epoch: float
     progress: float
-    """Share of all steps that are done, 0 to 1."""
+    """Share of all steps that are done, from 0 to 1."""
     stage: Stage
     time: float
     steps: int
     seconds_per_step: float
     total_steps: int | None = None
-    """Of all stages."""
+    """Steps of all stages."""
     stage_left: int | None = None
-    """Steps that the stage still takes."""
+    """Remaining steps of the stage."""
     seconds_left: float | None = None
-    """Until the end of training, validations aside."""
+    """Until the end of training, without validations."""
     images_per_second: float | None = None
     seconds_waiting: float | None = None
-    """Of a step: how long the training waited for its pictures."""
+    """Time in a step that was spent waiting for pictures."""
     gpu_memory: float | None = None
-    """The most that tensors took on the first process's GPU, in GiB."""
+    """Peak memory of tensors on the first process's GPU, in GiB."""
     skipped: int = 0
-    """Steps left out since the row before, as a gradient was not finite."""
+    """Steps since the previous row that were skipped because a gradient was not finite."""
     core_seconds: dict[str, float] = {}
-    """Processor time of a step by part, over all processes; of loader workers none is known."""
+    """Processor time of a step by part, over all processes, without loader workers."""
     images_per_core_second: float | None = None
-    """On processors."""
+    """Only on CPUs."""
 
     def speed(self) -> dict[str, float]:
-        """What there is to draw of the time and the memory that a step takes."""
+        """Time and memory of a step, for the curves."""
         names = ("seconds_per_step", "images_per_second", "seconds_waiting", "gpu_memory")
         return {name: x for name in names if (x := getattr(self, name)) is not None}
 
@@ -162,7 +162,7 @@ class TrainRecord(StepReport):
         if self.seconds_left is not None:
             line += f", {timedelta(seconds=round(self.seconds_left))} left"
         if self.skipped:
-            line += f", {self.skipped} steps left out"
+            line += f", {self.skipped} steps skipped"
         if self.images_per_core_second is not None:
             parts = ", ".join(f"{name} {value:.2g}" for name, value in self.core_seconds.items())
             line += f", {self.images_per_core_second:.3g} images a core-second ({parts})"
@@ -189,10 +189,10 @@ class ValidationRecord(_Row):
     """1 - cosine of ArcFace embeddings: 0 is the same face."""
     niqe: float | None = None
     best: bool
-    """Better than any validation of the stage before, by ``validation.metric``."""
+    """Whether it is the best validation of the stage so far, by ``validation.metric``."""
 
     def scores(self) -> dict[str, float]:
-        """What was measured, by name."""
+        """The scores that were measured, by name."""
         names = {"psnr", "ssim", "sharpness", "perceptual", "lpips", "identity", "niqe"}
         return self.model_dump(include=names, exclude_none=True)
 
@@ -211,7 +211,7 @@ class ValidationRecord(_Row):
 
 
 class HealthRecord(_Row):
-    """A sign of trouble (``model.training.health``), written when it comes up."""
+    """A sign of trouble (``model.training.health``), written when it first appears."""
 
     event: Literal["health"] = "health"
     step: int
@@ -224,14 +224,14 @@ class HealthRecord(_Row):
 
 
 class EndRecord(_Row):
-    """A run ends, or stops to be gone on with."""
+    """A run is complete, was interrupted, or failed."""
 
     event: Literal["end"] = "end"
     step: int
     time: float
     reason: str
     failed: bool = False
-    """Whether gradients that were not finite ended it, at this step."""
+    """Whether gradients that were not finite ended it at this step."""
 
     def __str__(self) -> str:
         return f"step {self.step}: {self.reason}"
@@ -244,15 +244,15 @@ _RECORD: TypeAdapter[Record] = TypeAdapter(Annotated[Record, Field(discriminator
 def mean_report(
     reports: Sequence[StepReport], average: Callable[[list[float]], list[float]] = list
 ) -> StepReport:
-    """Mean of each value over the steps that report it; learning rates are the last step's.
+    """Mean of each value over the steps that report it; learning rates are those of the last step.
 
-    With float16 a norm is infinite now and then, where the update was skipped: such values are left
-    out.  ``average`` is over the processes, which report values of the same names.
+    With float16, a norm is sometimes infinite because the update was skipped: such values do not
+    count.  ``average`` computes means over the processes, which all report the same names.
     """
     names = sorted({name for report in reports for name in report.numbers()})
     columns = [[report.numbers().get(name, math.nan) for report in reports] for name in names]
     finite = [[value for value in column if math.isfinite(value)] for column in columns]
-    # sums and counts: not every process need have as many values to report
+    # sums and counts, because processes may have different numbers of values to report
     totals = average([sum(values) for values in finite] + [len(values) for values in finite])
     sums, counts = totals[: len(names)], totals[len(names) :]
     means = {
@@ -263,12 +263,12 @@ def mean_report(
 
 
 def append_records(path: Path, records: Sequence[Record]) -> None:
-    """Write rows at the end of the file: all of them, or none.  Raises OSError."""
+    """Append all rows to the file, or none of them.  Raises OSError."""
     data = b"".join(_line(record) for record in records)
     with path.open("ab", buffering=0) as file:
         before = file.tell()
         try:
-            while data:  # of what the disk has no room for, a part may be written
+            while data:  # a full disk may take a part of the data
                 data = data[file.write(data) :]
         except OSError as error:
             file.truncate(before)
@@ -276,9 +276,9 @@ def append_records(path: Path, records: Sequence[Record]) -> None:
 
 
 def read_records(path: Path) -> list[Record]:
-    """All rows; of a last one that is half written, as a killed process leaves it, nothing.
+    """All rows, except for a last one that a killed process has written only in part.
 
-    Raises OSError, or ValueError naming a line that is no row.
+    Raises OSError, or ValueError naming a line that is not a row.
     """
     lines = path.read_text().splitlines(keepends=True)
     if lines and not lines[-1].endswith("\n"):
@@ -293,12 +293,12 @@ def read_records(path: Path) -> list[Record]:
 
 
 def rewrite_records(path: Path, records: Sequence[Record]) -> None:
-    """Replace the file; it is whole at any time.  Raises OSError."""
+    """Replace the file atomically.  Raises OSError."""
     with written_whole(path) as file:
         file.writelines(_line(record) for record in records)
 
 
 def _line(record: Record) -> bytes:
     values = record.model_dump(mode="json", exclude_none=True)
-    first = {"event": record.event, "step": record.step}  # what a reader looks for
+    first = {"event": record.event, "step": record.step}  # easier to read
     return json.dumps(first | values).encode() + b"\n"

@@ -1,7 +1,7 @@
-"""The heaviest step of every stage, tried before the first one.
+"""Tries the heaviest step of every stage before training starts.
 
-Memory then runs out within a minute of the start, or not at all: a joint step with R1 takes half as
-much again as a step of the content stage, which may come days before it.
+Then memory runs out within the first minute or not at all.  A joint step with R1 takes half as much
+memory again as a step of the content stage, and may come days after it.
 """
 
 from __future__ import annotations
@@ -21,22 +21,22 @@ from model.training.state import TrainingState, rng_state, set_rng_state
 from model.training.steps import NonFiniteGradientError, Setup, content_step, joint_step
 
 _HEAVIEST, _ORDINARY = 0, 1
-"""Steps with every regulariser, and (unless it comes at every step) without any."""
+"""Numbers of steps with every regulariser, and without any that has an interval above 1."""
 
 
 class OutOfMemoryError(RuntimeError):
-    """A step needs more memory than there is; the message says what to lower."""
+    """A step needs more memory than there is; the message says which settings to lower."""
 
 
 def rehearse(state: TrainingState, setup: Setup, micro_batch: int) -> dict[Stage, float]:
-    """Try the heaviest step of each stage that is left, then time an ordinary one.
+    """Try the heaviest step of each remaining stage, then time an ordinary one.
 
-    Returns the seconds of an ordinary step by stage.  Pictures are noise, and learning rates are
-    zero: the state is what it was.  Raises OutOfMemoryError.
+    Returns the seconds of an ordinary step by stage.  Pictures are noise and learning rates are
+    zero, so the state does not change.  Raises OutOfMemoryError.
     """
     device = next(state.generator.parameters()).device
     seconds = {}
-    with _kept(state):
+    with _unchanged(state):
         for optimizer in (state.optimizer_g, state.optimizer_d):
             optimizer.param_groups[0]["lr"] = 0.0
         batches = _noise(setup.config, micro_batch, device)
@@ -51,22 +51,22 @@ def rehearse(state: TrainingState, setup: Setup, micro_batch: int) -> dict[Stage
 
 @contextmanager
 def explained_memory(config: TrainConfig, what: str) -> Iterator[None]:
-    """Within, running out of memory in ``what`` raises OutOfMemoryError."""
+    """In this context, which computes ``what``, running out of memory raises OutOfMemoryError."""
     try:
         yield
     except (RuntimeError, MemoryError) as error:
         if not is_out_of_memory(error):
             raise
-        cures = [f"train.accumulation={config.accumulation * 2} (smaller micro-batches)"]
+        remedies = [f"train.accumulation={config.accumulation * 2} (smaller micro-batches)"]
         if config.batch_size % (config.accumulation * 2):
-            cures = ["train.batch_size"]
+            remedies = ["train.batch_size"]
         if config.precision == "fp32":
-            cures.append("train.precision=bf16")
-        cures.append("a smaller train.img_size")
+            remedies.append("train.precision=bf16")
+        remedies.append("a smaller train.img_size")
         raise OutOfMemoryError(
             f"out of memory in {what}, at {config.img_size} px with batch_size "
             f"{config.batch_size}, accumulation {config.accumulation} and {config.precision}: try "
-            f"--set {', '.join(cures)}. ({str(error).splitlines()[0]})"
+            f"--set {', '.join(remedies)}. ({str(error).splitlines()[0]})"
         ) from error
 
 
@@ -74,7 +74,7 @@ def _try_step(
     state: TrainingState, batches: list[Batch], setup: Setup, stage: Stage, step: int
 ) -> None:
     state.step = step
-    # of gradients that are not finite, the training itself takes care
+    # training itself handles gradients that are not finite
     with suppress(NonFiniteGradientError):
         if stage is Stage.CONTENT:
             content_step(state, batches, setup)
@@ -94,9 +94,9 @@ def _noise(config: TrainConfig, micro_batch: int, device: torch.device) -> list[
 
 
 @contextmanager
-def _kept(state: TrainingState) -> Iterator[None]:
-    """Have everything but the networks' parameters be at the end what it was at the beginning."""
-    buffer = io.BytesIO()  # on the CPU, so that what is tried has the memory of a step
+def _unchanged(state: TrainingState) -> Iterator[None]:
+    """Restore everything except the networks' parameters when the context ends."""
+    buffer = io.BytesIO()  # in the CPU's memory, so that the GPU has as much as in training
     torch.save(
         {
             "optimizers": [state.optimizer_g.state_dict(), state.optimizer_d.state_dict()],

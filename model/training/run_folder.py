@@ -1,13 +1,15 @@
-"""The folder of a run: what it holds, and how it is written and gone on with.
+"""The folder of a run: its contents, and how they are written and resumed.
 
 * ``config.yaml``: every setting; ``metrics.jsonl``: rows of ``model.training.records``
-* ``holdout.txt``: the faces that are not trained on, as ``model.evaluate --holdout`` takes them
-* ``checkpoints/``: the last few, by step; ``last.pt`` leads to the newest
-* ``best.pt``: the checkpoint of the best validation since G met D; ``best-content.pt``: before
-* ``samples/``: LQ | restored | HQ, at every validation; ``tensorboard/``: all of it, as curves
+* ``holdout.txt``: the faces that are not trained on, in the form that ``model.evaluate --holdout``
+  takes
+* ``checkpoints/``: the last few, by step; ``last.pt`` is a link to the newest
+* ``best.pt``: the checkpoint with the best validation of the joint stage; ``best-content.pt``: the
+  same of the content stage
+* ``samples/``: LQ | restored | HQ, at every validation; ``tensorboard/``: the same as curves
 
-While a run goes on, a full disk does not end it: what could not be written is logged as an error,
-and written when there is room again.
+A full disk does not end a run.  What could not be written is logged as an error, and written when
+there is room again.
 """
 
 from __future__ import annotations
@@ -35,7 +37,7 @@ log = logging.getLogger(__name__)
 
 
 class RunFolder:
-    """Of one run, written by one process."""
+    """The folder of one run, written by one process."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -48,11 +50,11 @@ class RunFolder:
         self._unwritten: list[Record] = []
 
     def best(self, stage: Stage) -> Path:
-        """The checkpoint of a stage's best validation."""
+        """The path of the checkpoint with the best validation of a stage."""
         return self.path / ("best-content.pt" if stage is Stage.CONTENT else "best.pt")
 
     def failed_at(self) -> int | None:
-        """The step at which gradients that were not finite have ended the run, if that is its end.
+        """The step at which gradients that were not finite ended the run; None if none did.
 
         Raises OSError or ValueError.
         """
@@ -62,10 +64,10 @@ class RunFolder:
         )
 
     def open(self, config: Config, step: int, held_out: Sequence[Path] = ()) -> list[Record]:
-        """Begin, or go on after ``step`` steps; returns the rows of so far.
+        """Create the folder, or open it to continue after ``step`` steps; returns its rows so far.
 
-        What a run has written after the checkpoint that it goes on from is taken back, and what a
-        killed run has left half written is removed.  Raises OSError or ValueError.
+        Rows from after the checkpoint that the run continues from are removed, and so are partial
+        files of a killed run.  Raises OSError or ValueError.
         """
         for folder in (self._checkpoints, self._samples):
             folder.mkdir(parents=True, exist_ok=True)
@@ -77,45 +79,45 @@ class RunFolder:
             lines = [f"{path.resolve()}\n" for path in held_out]
             (self.path / "holdout.txt").write_text("".join(lines))
         rows = read_records(self.metrics) if self.metrics.exists() else []
-        kept = [row for row in rows if row.step <= step]
-        if len(kept) < len(rows):
-            rewrite_records(self.metrics, kept)
+        valid = [row for row in rows if row.step <= step]
+        if len(valid) < len(rows):
+            rewrite_records(self.metrics, valid)
         self._curves = Curves(self.path, config, step)
-        return kept
+        return valid
 
     def close(self) -> None:
-        with self._going_on():
+        with self._training_continues():
             self._write_rows()
         if self._curves is not None:
-            with self._going_on():
+            with self._training_continues():
                 self._curves.close()
 
     def write(self, row: Record) -> None:
-        """Add a row, and its numbers to the curves."""
+        """Append a row, and add its numbers to the curves."""
         self._unwritten.append(row)
-        with self._going_on():
+        with self._training_continues():
             self._write_rows()
         if self._curves is not None:
-            with self._going_on():
+            with self._training_continues():
                 self._curves.show(row)
 
     def write_samples(self, step: int, grid: Levels) -> None:
-        """Keep a grid of samples (H, W, 3), as a picture and beside the curves."""
-        with self._going_on():
+        """Save a grid of samples (H, W, 3) as a picture, and show it beside the curves."""
+        with self._training_continues():
             save_picture(self._samples / f"{step:07d}.png", grid)
         if self._curves is not None:
-            with self._going_on():
+            with self._training_continues():
                 self._curves.show_samples(step, grid)
 
     def write_best(self, checkpoint: TrainingCheckpoint, stage: Stage) -> bool:
-        """Write the best checkpoint of a stage; returns whether it could be written."""
-        with self._going_on():
+        """Write the best checkpoint of a stage; returns whether that was possible."""
+        with self._training_continues():
             write_checkpoint(checkpoint, self.best(stage))
             return True
         return False
 
     def save(self, checkpoint: TrainingCheckpoint, keep: int) -> None:
-        """Write the newest checkpoint, and remove all but the ``keep`` newest.  Raises OSError."""
+        """Write a checkpoint, and remove all but the ``keep`` newest.  Raises OSError."""
         target = self._checkpoints / f"{checkpoint.step:07d}.pt"
         write_checkpoint(checkpoint, target)
         link = self.path / "last.tmp"
@@ -123,13 +125,13 @@ class RunFolder:
         link.symlink_to(target.relative_to(self.path))
         link.replace(self.last)
         # by time: after going back to an earlier checkpoint, the highest number is not the newest
-        kept = sorted(self._checkpoints.glob("*.pt"), key=lambda path: path.stat().st_mtime_ns)
-        for old in kept[:-keep]:
+        written = sorted(self._checkpoints.glob("*.pt"), key=lambda path: path.stat().st_mtime_ns)
+        for old in written[:-keep]:
             old.unlink()
 
     def try_to_save(self, checkpoint: TrainingCheckpoint, keep: int) -> bool:
-        """The same in the middle of a run; returns whether it was possible."""
-        with self._going_on():
+        """Like :meth:`save`, but logs an OSError and returns whether saving was possible."""
+        with self._training_continues():
             self.save(checkpoint, keep)
             return True
         return False
@@ -140,9 +142,9 @@ class RunFolder:
             self._unwritten.clear()
 
     @contextmanager
-    def _going_on(self) -> Iterator[None]:
-        """Within, an OSError is logged and ends no more than this block."""
+    def _training_continues(self) -> Iterator[None]:
+        """In this context, an OSError is logged and ends only the block."""
         try:
             yield
         except OSError as error:
-            log.error("error: %s; training goes on", error)  # noqa: TRY400
+            log.error("error: %s; training continues", error)  # noqa: TRY400

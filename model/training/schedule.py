@@ -1,4 +1,4 @@
-"""The plan of a run: how long each stage takes, and the learning rates of a step."""
+"""The plan of a run: the length of each stage, and the learning rates of each step."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class Stage(StrEnum):
 
 @dataclass(frozen=True)
 class Plan:
-    """The steps of each stage, in the order in which they come."""
+    """The number of steps of each stage, in the order of the stages."""
 
     content: int
     warmup: int
@@ -33,9 +33,9 @@ class Plan:
 
     @classmethod
     def of(cls, config: TrainConfig, per_epoch: int) -> Plan:
-        """The configured plan, on data of which an epoch has ``per_epoch`` steps.
+        """The configured plan for data with ``per_epoch`` steps an epoch.
 
-        Raises ValueError if the warm-up takes longer than all that it is part of.
+        Raises ValueError if the warm-up is longer than the total that it is part of.
         """
         content, warmup, total = (
             length.in_steps(per_epoch, config.batch_size)
@@ -53,7 +53,7 @@ class Plan:
         return self.content + self.warmup + self.joint
 
     def stages(self) -> dict[Stage, int]:
-        """Steps by stage, of those stages that exist."""
+        """Steps of each stage that exists."""
         steps = dict(zip(Stage, (self.content, self.warmup, self.joint), strict=True))
         return {stage: count for stage, count in steps.items() if count}
 
@@ -64,7 +64,7 @@ class Plan:
         return Stage.WARMUP if step < self.content + self.warmup else Stage.JOINT
 
     def left(self, step: int) -> dict[Stage, int]:
-        """Steps that each stage still takes, once ``step`` steps are done; none of past stages."""
+        """Remaining steps of each stage after ``step`` steps; finished stages are left out."""
         end, left = 0, {}
         for stage, count in self.stages().items():
             end += count
@@ -78,7 +78,7 @@ def describe(
 ) -> str:
     """The plan as a table: each stage in steps, epochs, images and time.
 
-    ``seconds`` are those of a step, of the stages that are yet to come after ``step`` steps.
+    ``seconds`` is the time of one step of each stage that is not finished after ``step`` steps.
     """
     lines = [f"an epoch has {per_epoch} steps of {batch_size} images; the plan:"]
     whole = timedelta()
@@ -102,9 +102,9 @@ def _amount(steps: int, per_epoch: int, batch_size: int) -> str:
 
 
 def cosine(step: int, steps: int, start: float, end: float) -> float:
-    """From ``start`` at step 0 to ``end`` at the last of ``steps`` (Loshchilov and Hutter, 2017).
+    """A rate that falls from ``start`` at step 0 to ``end`` at the last of ``steps``.
 
-    Before and after, the rate stays what it is there.
+    It is constant before and after (Loshchilov and Hutter, 2017).
     """
     progress = min(max(step / max(1, steps - 1), 0.0), 1.0)
     return end + (start - end) * (1 + math.cos(math.pi * progress)) / 2
@@ -113,9 +113,9 @@ def cosine(step: int, steps: int, start: float, end: float) -> float:
 def learning_rates(step: int, plan: Plan, config: TrainConfig) -> tuple[float, float]:
     """Learning rates of G and D at a step (from 0).
 
-    G: one cosine over the content stage, and one over the joint stage; the first that there is
-    begins with a linear ramp.  D: one over all that comes after the content stage.  The last step
-    of each is at its floor.
+    G has one cosine over the content stage and one over the joint stage; the first of these that
+    exists begins with a linear ramp.  D has one cosine over everything after the content stage.
+    The last step of each cosine has the lowest rate.
     """
     after = step - plan.content
     lr_d = cosine(after, plan.warmup + plan.joint, config.lr_d, config.eta_min_d)
@@ -130,5 +130,5 @@ def learning_rates(step: int, plan: Plan, config: TrainConfig) -> tuple[float, f
 
 
 def _ramp(step: int, steps: int) -> float:
-    """A factor that rises to 1 over the first steps, a tenth of all at most."""
+    """A factor that rises to 1 over the first 50 steps, or the first tenth if that is less."""
     return min(1.0, max(0, step + 1) / max(1, min(_RAMP_STEPS, steps // 10)))

@@ -1,15 +1,15 @@
-"""Steps that are left out because a gradient was not finite: a few are, many end the run."""
+"""Counts steps that were skipped because a gradient was not finite; too many end the run."""
 
 from __future__ import annotations
 
 from collections import deque
 
 _COUNTED = 100
-"""Steps among which those that were left out are counted."""
+"""Number of recent steps that are considered."""
 
 
 class Skips:
-    """Counts them; of any hundred steps, ``allowed`` may be left out."""
+    """The skipped steps of a run; ``allowed`` of any hundred steps may be skipped."""
 
     def __init__(self, allowed: int) -> None:
         self._allowed = allowed
@@ -18,20 +18,20 @@ class Skips:
 
     @property
     def last(self) -> bool:
-        """Whether the last step was left out."""
+        """Whether the last step was skipped."""
         return bool(self._recent) and self._recent[-1]
 
     @property
     def too_many(self) -> bool:
         return sum(self._recent) > self._allowed
 
-    def note(self, *, left_out: bool) -> None:
+    def note(self, *, skipped: bool) -> None:
         """Count one more step."""
-        self._recent.append(left_out)
-        self._since_reading += left_out
+        self._recent.append(skipped)
+        self._since_reading += skipped
 
     def read(self) -> int:
-        """Steps left out since the last reading."""
+        """Steps skipped since the last call."""
         count, self._since_reading = self._since_reading, 0
         return count
 

@@ -1,4 +1,4 @@
-"""Everything that training changes, and its checkpoint on disk."""
+"""Everything that training changes, and the checkpoints that it is saved in."""
 
 from __future__ import annotations
 
@@ -26,18 +26,18 @@ _CPU = torch.device("cpu")
 
 @dataclass(frozen=True)
 class Standing:
-    """How the validations of a stage have gone."""
+    """The results of a stage's validations so far."""
 
     stage: str = ""
     best: float = -math.inf
-    """Of ``validation.metric``, negated where less is better."""
+    """The best value of ``validation.metric``, negated if lower is better."""
     reference: float = -math.inf
-    """What the next one has to surpass by ``delta``."""
+    """The value that the next one has to exceed by ``delta``."""
     waited: int = 0
-    """Validations that have not."""
+    """Validations since then that did not exceed it."""
 
     def after(self, merit: float, stage: Stage, delta: float) -> Standing:
-        """With one more validation; the first of a stage is compared with none before it."""
+        """The standing after one more validation; each stage starts anew."""
         before = self if self.stage == stage else Standing(stage.value)
         best = max(before.best, merit)
         if merit > before.reference + delta:
@@ -47,7 +47,7 @@ class Standing:
 
 @dataclass(frozen=True)
 class TrainingCheckpoint:
-    """What a checkpoint file holds: a dict with these names, the first five being the authors'."""
+    """The contents of a checkpoint, a dict with these keys; five are those of the authors' code."""
 
     g: dict[str, Tensor]
     d: dict[str, Tensor]
@@ -55,47 +55,48 @@ class TrainingCheckpoint:
     g_optim: dict[str, Any]
     d_optim: dict[str, Any]
     scalers: list[dict[str, Any]]
-    """Of G and D."""
+    """Loss scales of G and D."""
     path_length: float
     step: int
-    """Also the position in the data: a step's batch is a function of seed and step."""
+    """Steps done.  Also the position in the data: a step's batch is a function of seed and step."""
     per_epoch: int
     standing: dict[str, Any]
     rng: list[dict[str, Tensor]]
-    """States of PyTorch's global generators, by device, for every process.  Draws of training do
-    not come from them (``model.training.draws``); what is added to it may well."""
+    """States of PyTorch's global random generators, by device, for every process.  Training does
+    not draw from them (``model.training.draws``), but code that is added to it may."""
     config: dict[str, Any]
     faces: str = ""
-    """Fingerprint of the faces trained on and held out (``model.data.holdout``); versions before
-    this field did not write one."""
+    """Fingerprint of the faces trained on and held out (``model.data.holdout``); empty in
+    checkpoints of older versions."""
 
 
 @dataclass
 class TrainingState:
     generator: FullGenerator
     discriminator: nn.Module
-    """Of the kind that ``train.discriminator`` names."""
+    """Of the kind named by ``train.discriminator``."""
     ema: FullGenerator
-    """Exponential moving average of the generator: what is validated and served."""
+    """Exponential moving average of the generator, which is validated and served."""
     optimizer_g: Optimizer
     optimizer_d: Optimizer
     scaler_g: GradScaler
-    """Loss scales, for float16; without effect in other precisions."""
+    """Loss scaling for float16; it has no effect in other precisions."""
     scaler_d: GradScaler
     path_length: float = 0.0
     """Running mean of path lengths."""
     step: int = 0
-    """Steps done, over all stages."""
+    """Steps done, in all stages."""
     standing: Standing = field(default_factory=Standing)
 
     @classmethod
     def fresh(
         cls, config: Config, device: torch.device = _CPU, *, initial_weights: bool = True
     ) -> TrainingState:
-        """Networks with the configured weights, or from scratch, the generator returning its input.
+        """Networks with the configured weights, or from scratch.
 
-        ``initial_weights`` is False where a checkpoint follows, which no longer needs those files.
-        Seeds PyTorch.  Raises WeightsError for files that cannot be begun with.
+        A generator from scratch returns its input.  ``initial_weights`` is False if a checkpoint
+        will be restored, which does not need those files.  Seeds PyTorch.  Raises WeightsError for
+        files that cannot be used.
         """
         train = config.train
         torch.manual_seed(train.seed)
@@ -130,7 +131,7 @@ class TrainingState:
     def checkpoint(
         self, config: Config, per_epoch: int, rng: list[dict[str, Tensor]], faces: str = ""
     ) -> TrainingCheckpoint:
-        """A view of the state, to be written before the next step; ``rng`` is every process's."""
+        """A view of the state, to be written before the next step; ``rng`` is of all processes."""
         return TrainingCheckpoint(
             g=self.generator.state_dict(),
             d=self.discriminator.state_dict(),
@@ -148,9 +149,9 @@ class TrainingState:
         )
 
     def restore(self, checkpoint: TrainingCheckpoint, config: Config, process: int = 0) -> None:
-        """Go on from a checkpoint, PyTorch's random numbers of this process included.
+        """Take over the state of a checkpoint, including this process's random state.
 
-        Whether it can be gone on with under this configuration, ``model.training.resume`` says.
+        ``model.training.resume`` checks whether the run can continue with this configuration.
         """
         self.generator.load_state_dict(checkpoint.g)
         self.discriminator.load_state_dict(checkpoint.d)
@@ -158,9 +159,9 @@ class TrainingState:
         self.optimizer_g.load_state_dict(checkpoint.g_optim)
         self.optimizer_d.load_state_dict(checkpoint.d_optim)
         for optimizer in (self.optimizer_g, self.optimizer_d):
-            optimizer.param_groups[0].update(_settings(config))  # which may have been changed
+            optimizer.param_groups[0].update(_settings(config))  # may have been changed by --set
         for scaler, state in zip((self.scaler_g, self.scaler_d), checkpoint.scalers, strict=True):
-            if state and scaler.is_enabled():  # of another precision there is none
+            if state and scaler.is_enabled():  # the checkpoint may be of another precision
                 scaler.load_state_dict(state)
         self.path_length = checkpoint.path_length
         self.step = checkpoint.step
@@ -170,7 +171,7 @@ class TrainingState:
 
 
 def rng_state() -> dict[str, Tensor]:
-    """States of PyTorch's global generators in this process."""
+    """States of PyTorch's global random generators in this process."""
     states = {"cpu": torch.get_rng_state()}
     if torch.cuda.is_available():
         states["cuda"] = torch.cuda.get_rng_state()
@@ -178,14 +179,14 @@ def rng_state() -> dict[str, Tensor]:
 
 
 def set_rng_state(states: dict[str, Tensor]) -> None:
-    """Take up what :func:`rng_state` returned, as far as the devices are the same."""
+    """Restore what :func:`rng_state` returned, for the devices that exist here."""
     torch.set_rng_state(states["cpu"])
     if "cuda" in states and torch.cuda.is_available():
         torch.cuda.set_rng_state(states["cuda"])
 
 
 def write_checkpoint(checkpoint: TrainingCheckpoint, path: Path) -> None:
-    """Write a checkpoint; the file is whole or not there.  Raises OSError, which says why."""
+    """Write a checkpoint atomically.  Raises OSError with the reason."""
     try:
         with written_whole(path) as file:
             torch.save(vars(checkpoint), file)
@@ -194,7 +195,7 @@ def write_checkpoint(checkpoint: TrainingCheckpoint, path: Path) -> None:
 
 
 def _reason(error: BaseException) -> str:
-    """What the operating system said: PyTorch's writer says only where in the file it was."""
+    """The message of the operating system, which PyTorch's error hides."""
     cause: BaseException | None = error
     while cause is not None:
         if isinstance(cause, OSError):
@@ -206,25 +207,25 @@ def _reason(error: BaseException) -> str:
 def read_checkpoint(path: Path, *, mapped: bool = False) -> TrainingCheckpoint:
     """Read what :func:`write_checkpoint` wrote.
 
-    ``mapped`` leaves the tensors in the file until they are used, for those who want little of it.
-    Raises OSError; ValueError for other files.
+    With ``mapped``, tensors are read from the file only when they are used.  Raises OSError, or
+    ValueError for other files.
     """
     try:
         document = torch.load(path, map_location="cpu", weights_only=True, mmap=mapped)
     except OSError:
         raise
     except Exception as error:  # unpickling a broken file raises nearly anything
-        raise ValueError(f"{path} is no checkpoint of model.train") from error
+        raise ValueError(f"{path} is not a checkpoint of model.train") from error
     known = {field.name for field in fields(TrainingCheckpoint)}
     needed = {field.name for field in fields(TrainingCheckpoint) if field.default is MISSING}
     if isinstance(document, dict) and "g_optim" in document and needed - set(document):
         missing = ", ".join(sorted(needed - set(document)))
         raise ValueError(
-            f"{path} is of another version or trainer (no {missing}): it cannot be gone on with, "
-            "but train.initial.g and train.initial.d take its weights"
+            f"{path} is from another version or trainer (it has no {missing}): it cannot be "
+            "resumed, but train.initial.g and train.initial.d accept its weights"
         )
     if not isinstance(document, dict) or not needed <= set(document) <= known:
-        raise ValueError(f"{path} is no checkpoint of model.train")
+        raise ValueError(f"{path} is not a checkpoint of model.train")
     return TrainingCheckpoint(**document)
 
 
@@ -234,6 +235,6 @@ def _optimizer(network: nn.Module, lr: float, config: Config) -> AdamW:
 
 
 def _settings(config: Config) -> dict[str, Any]:
-    """Of an optimizer, beside the learning rate, which every step sets."""
+    """Settings of an optimizer, except for the learning rate, which every step sets."""
     train = config.train
     return {"betas": (train.beta1, train.beta2), "weight_decay": train.weight_decay}

@@ -1,12 +1,12 @@
 """One step of training: an update of G, of D, or of both.
 
-A step's batch comes as the micro-batches of one process.  Each adds its share to the gradient; when
-that is complete, it is averaged over the processes, clipped, and descended.  So many small
-micro-batches equal few large ones, up to D's minibatch standard deviation: its group is one
-micro-batch, wherever that is worked on.
+A step's batch consists of micro-batches, of which each process has some.  Each micro-batch adds its
+share to the gradient.  The complete gradient is averaged over the processes and clipped before the
+optimizer uses it.  So the division into micro-batches makes no difference, except for D's minibatch
+standard deviation, whose group is one micro-batch.
 
-The loss of G is differentiated in two parts: down to the restored picture, where the gradients of
-its terms can be compared, and from there through G.
+The loss of G is differentiated in two parts: first down to the restored picture, where the
+gradients of its terms can be compared, and from there through G.
 """
 
 from __future__ import annotations
@@ -39,11 +39,11 @@ Generate = Callable[[Tensor], Tensor]
 """The generator, compiled or not."""
 
 Values = dict[str, Tensor]
-"""What there is to report of a step, by name; scalars on the device."""
+"""The values that a step reports, by name; scalars on the device."""
 
 
 class NonFiniteGradientError(RuntimeError):
-    """A gradient is infinite or not a number.  The network it belongs to was not updated."""
+    """A gradient is infinite or not a number.  Its network was not updated."""
 
 
 class Team(Protocol):
@@ -64,11 +64,11 @@ class Alone:
 
 @dataclass(frozen=True)
 class Setup:
-    """What the steps of a run have in common."""
+    """What all steps of a run need."""
 
     config: TrainConfig
     per_epoch: int
-    """Steps."""
+    """Steps an epoch."""
     generate: Generate
     judges: Judges = field(default_factory=Judges)
     team: Team = field(default_factory=Alone)
@@ -80,14 +80,14 @@ class Setup:
 
     @cached_property
     def adversary(self) -> Adversary:
-        """How the discriminator learns, and what G is told by it."""
+        """How the discriminator learns, and the losses that it gives to G."""
         return adversary_of(self.config)
 
 
 def training_step(state: TrainingState, batches: Sequence[Batch], setup: Setup) -> StepReport:
-    """One step of whatever stage ``state.step`` is in; G's moving average follows.
+    """One step of the stage that ``state.step`` is in; also updates G's moving average.
 
-    Raises NonFiniteGradientError; ``state.step`` is then the step that failed.
+    Raises NonFiniteGradientError, with ``state.step`` unchanged.
     """
     config = setup.config
     stage = setup.plan.stage_at(state.step)
@@ -99,10 +99,10 @@ def training_step(state: TrainingState, batches: Sequence[Batch], setup: Setup) 
     else:
         values = joint_step(state, batches, setup, train_g=stage is Stage.JOINT)
     state.step += 1
-    if stage is not Stage.WARMUP:  # in which G stands still
+    if stage is not Stage.WARMUP:  # in which G is fixed
         with setup.stopwatch.part("update"):
             state.update_ema(_ema_decay(state.step, config))
-    numbers = torch.stack(list(values.values())).tolist()  # all of them at once from the device
+    numbers = torch.stack(list(values.values())).tolist()  # one transfer from the device
     return StepReport.of(dict(zip(values, numbers, strict=True)) | {"lr_g": lr_g, "lr_d": lr_d})
 
 
@@ -114,8 +114,8 @@ def content_step(state: TrainingState, batches: Sequence[Batch], setup: Setup) -
 def joint_step(
     state: TrainingState, batches: Sequence[Batch], setup: Setup, *, train_g: bool
 ) -> Values:
-    """One step of D and, outside of warm-up, one of G against the D that comes out of it."""
-    # of a single micro-batch, G's graph serves both; of several, it would have to be kept for each
+    """One step of D and, except in the warm-up, one of G against the updated D."""
+    # one graph of G serves both steps, but graphs of several micro-batches would take much memory
     once = _restore(batches[0], setup) if train_g and len(batches) == 1 else None
     values = discriminator_step(state, batches, setup, once)
     if train_g:
@@ -126,7 +126,7 @@ def joint_step(
 def discriminator_step(
     state: TrainingState, batches: Sequence[Batch], setup: Setup, once: Restoration | None = None
 ) -> Values:
-    """One step of D; ``once`` is the only micro-batch, if it is already restored."""
+    """One step of D; ``once`` is the only micro-batch, if it has been restored already."""
     state.optimizer_d.zero_grad(set_to_none=True)
     shares = []
     for batch in batches:
@@ -148,8 +148,8 @@ def discriminator_step(
 def generator_step(
     state: TrainingState, batches: Sequence[Batch], setup: Setup, once: Restoration | None = None
 ) -> Values:
-    """One step of G against D; ``once`` is the only micro-batch, if it is already restored."""
-    state.discriminator.requires_grad_(False)  # the gradient passes through; D needs none itself
+    """One step of G against D; ``once`` is the only micro-batch, if it is restored already."""
+    state.discriminator.requires_grad_(False)  # gradients pass through D, but its weights need none
     try:
         return _train_generator(state, batches, setup, against=state.discriminator, once=once)
     finally:
@@ -201,10 +201,10 @@ def _train_generator(
 def _differentiate(
     terms: Terms, restoration: Restoration, scaler: GradScaler, setup: Setup, micro_batches: int
 ) -> Values:
-    """Gather the gradient of the weighted terms at the restored picture.
+    """Add the gradient of the weighted terms to ``restoration.restored.grad``.
 
-    Returns the weights to report: those of balanced terms, for which all processes compare the
-    same mean norms.
+    Returns the weights of balanced terms, for reporting; they are the same in all processes, which
+    average the norms that the weights are computed from.
     """
     config = setup.config.losses
     if not config.balance:
@@ -223,7 +223,7 @@ def _differentiate(
 
 
 def _restore(batch: Batch, setup: Setup) -> Restoration:
-    """Restore a micro-batch, and look at it with the networks by which it will be judged."""
+    """Restore a micro-batch, and compute the features that its losses need."""
     config = setup.config
     with setup.stopwatch.part("generator"), autocast(batch.low, config.precision):
         restored = setup.generate(batch.low)
@@ -237,15 +237,15 @@ def _restore(batch: Batch, setup: Setup) -> Restoration:
 
 
 def _backward(loss: Tensor, scaler: GradScaler, batches: Sequence[Batch]) -> None:
-    """Add a micro-batch's share to the gradient of the step."""
+    """Add the share of a micro-batch to the gradient of the step."""
     scaler.scale(loss / len(batches)).backward()  # type: ignore[no-untyped-call]
 
 
 def _descend(network: nn.Module, optimizer: Optimizer, scaler: GradScaler, setup: Setup) -> Tensor:
     """Update a network; returns the norm of its gradient before clipping.
 
-    In float16, a gradient that overflows halves the loss scale, and the update is left out; only
-    when there is nothing left to halve it is an error.
+    In float16, a gradient that overflows halves the loss scale, and the update is skipped.  If the
+    scale cannot be halved any more, NonFiniteGradientError is raised, as in other precisions.
     """
     with setup.stopwatch.part("averaging"):
         setup.team.average_gradients(network)
@@ -257,7 +257,7 @@ def _descend(network: nn.Module, optimizer: Optimizer, scaler: GradScaler, setup
             max_norm = setup.config.clip_grad_norm
             nn.utils.clip_grads_with_norm_(network.parameters(), max_norm, norm)
         elif not (scaler.is_enabled() and scaler.get_scale() > 1):
-            scaler.update()  # which makes it ready for the next step
+            scaler.update()  # must follow unscale_ before the next step
             bad = [name for name, gradient in gradients.items() if not gradient.isfinite().all()]
             raise NonFiniteGradientError(
                 f"the gradient of the {type(network).__name__} is {norm.item()}, "
@@ -278,6 +278,6 @@ def _mean(shares: Sequence[Values]) -> Values:
 
 
 def _ema_decay(step: int, config: TrainConfig) -> float:
-    """Weight of the average so far; the half-life grows with the images seen (StyleGAN2-ADA)."""
+    """Weight of the previous average; the half-life grows with the images seen (StyleGAN2-ADA)."""
     half_life = min(config.ema_half_life, 0.05 * step * config.batch_size)
     return float(0.5 ** (config.batch_size / half_life))

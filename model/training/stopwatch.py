@@ -1,4 +1,4 @@
-"""Where a step's processor time goes."""
+"""Measures which parts of a step take how much processor time."""
 
 from __future__ import annotations
 
@@ -12,20 +12,20 @@ T = TypeVar("T")
 
 
 class Stopwatch:
-    """Processor time of this process by part, all its threads together, in core-seconds.
+    """Processor time of this process by part, over all of its threads, in core-seconds.
 
-    Loader workers are other processes and not counted; nor is what a GPU does.
+    The time of loader workers, which are other processes, and of a GPU is not counted.
     """
 
     def __init__(self) -> None:
         self._parts: defaultdict[str, float] = defaultdict(float)
         self._started = time.process_time()
         self.waited = 0.0
-        """Seconds since the last reading in which :meth:`each` waited for items."""
+        """Seconds that :meth:`each` has waited for items since the last :meth:`read`."""
 
     @contextmanager
     def part(self, name: str) -> Iterator[None]:
-        """Within, time belongs to this part; parts do not nest."""
+        """In this context, time counts for this part; parts do not nest."""
         started = time.process_time()
         try:
             yield
@@ -33,7 +33,7 @@ class Stopwatch:
             self._parts[name] += time.process_time() - started
 
     def each(self, name: str, items: Iterable[T]) -> Iterator[T]:
-        """The items; the time that it takes to get one belongs to this part, and is waited."""
+        """The items; the time to get one counts for this part, and as time waited."""
         iterator = iter(items)
         while True:
             started = time.perf_counter()
@@ -46,7 +46,7 @@ class Stopwatch:
             yield item
 
     def read(self) -> dict[str, float]:
-        """Core-seconds since the last reading, by part; ``other`` is what belongs to none."""
+        """Core-seconds since the last call, by part; ``other`` is time outside of all parts."""
         now = time.process_time()
         parts = dict(self._parts)
         parts["other"] = now - self._started - sum(parts.values())

@@ -1,4 +1,4 @@
-"""The training loop: steps, and what is due between them."""
+"""The training loop: steps, and logging, validation and saving between them."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ FINISHED, INTERRUPTED, STOPPED_EARLY = "finished", "interrupted", "stopped early
 
 
 class Trainer:
-    """A run, as one of its processes has it; ``resume`` is a checkpoint that it goes on from.
+    """A run, in one of its processes; ``resume`` is a checkpoint to continue from.
 
     Raises OSError or ValueError for data, weights or settings that cannot be used.
     """
@@ -50,7 +50,7 @@ class Trainer:
             torch.set_num_threads(train.threads)
         folder = config.data.folder
         if folder is not None and output.resolve().is_relative_to(folder.resolve()):
-            raise ValueError(f"{output} lies in {folder}: its samples would be trained on")
+            raise ValueError(f"{output} is inside {folder}: its samples would be trained on")
         self.folder = RunFolder(output)
         self.micro_batch = train.micro_batch(processes.count)
         self.dataset, validated, self.split = open_training_data(
@@ -64,7 +64,7 @@ class Trainer:
         if len(self.dataset) < train.batch_size and self.micro_batch < train.batch_size:
             raise ValueError(
                 f"{len(self.dataset)} faces do not fill a batch of {train.batch_size}, "
-                "which processes or accumulation are to share"
+                "which processes or accumulation must divide"
             )
         self.per_epoch = batches_per_epoch(len(self.dataset), train.batch_size)
         checkpoint = None if resume is None else read_checkpoint(resume)
@@ -93,13 +93,13 @@ class Trainer:
         self._unsaved = False
         if checkpoint is not None and resume is not None:
             self.state.restore(checkpoint, config, processes.index)
-            self._pass_by_what_failed(resume)
+            self._skip_failed_step(resume)
 
-    def _pass_by_what_failed(self, resumed: Path) -> None:
-        """Go on after the step that has ended the run, where it would otherwise end there again.
+    def _skip_failed_step(self, resumed: Path) -> None:
+        """Continue after the step that ended the run, if nothing was changed to prevent it.
 
-        A step is a function of weights and position: a run that goes on unchanged from its last
-        checkpoint would end as before, and a cluster would restart it for ever.
+        A step is a function of weights and position.  A run that continues unchanged from its last
+        checkpoint would fail at the same step, and a cluster would restart it forever.
         """
         (failed, *_) = self.processes.gather(
             self.folder.failed_at() if self.processes.first else None
@@ -108,18 +108,18 @@ class Trainer:
         if failed is None or self.changed or not newest or failed < self.state.step:
             return
         log.warning(
-            "warning: the run had ended at step %d, as gradients were not finite. It goes on from "
-            "the weights of step %d with the faces after that; if it ends again, change its "
-            "learning rates",
+            "warning: the run ended at step %d because gradients were not finite. It continues "
+            "with the weights of step %d and the faces after that step; if it fails again, change "
+            "its learning rates",
             *(failed, self.state.step),
         )
         self.state.step = min(failed + 1, self.plan.total - 1)
 
     def run(self, interrupted: Callable[[], bool]) -> str:
-        """Train to the end, or until there is a reason to stop; returns which.
+        """Train to the end, or until there is a reason to stop; returns the reason.
 
-        Raises OSError where the run's end cannot be written; OutOfMemoryError, or
-        NonFiniteGradientError, which say what happened and what to change.
+        Raises OSError if the end of the run cannot be written, and OutOfMemoryError or
+        NonFiniteGradientError, whose messages say what happened and what to change.
         """
         if self.state.step >= self.plan.total:
             return FINISHED
@@ -135,7 +135,7 @@ class Trainer:
             raise
         finally:
             self.folder.close()
-        self.processes.wait()  # nobody leaves before all is written
+        self.processes.wait()  # until the first process has written everything
         return reason
 
     def _steps(self, interrupted: Callable[[], bool]) -> str:
@@ -150,7 +150,7 @@ class Trainer:
             total=self.plan.total,
             unit="step",
             dynamic_ncols=True,
-            disable=None if processes.first else True,  # None: but on a terminal
+            disable=None if processes.first else True,  # None: only on a terminal
         )
         reports: list[StepReport] = []
         started = time.monotonic()
@@ -159,7 +159,7 @@ class Trainer:
             try:
                 with explained_memory(train, f"step {state.step}"):
                     reports.append(training_step(state, micro_batches, self.setup))
-                self.skips.note(left_out=False)
+                self.skips.note(skipped=False)
                 self._latest = reports[-1]
                 progress.set_postfix(self._latest.shown())
             except NonFiniteGradientError as error:
@@ -172,7 +172,7 @@ class Trainer:
                 reports.clear()
                 started = time.monotonic()
             reason = FINISHED if state.step == self.plan.total else None
-            # weights whose gradients are not finite may be of no use: what is on disk is better
+            # weights with gradients that are not finite may be useless: keep the last checkpoint
             sound = not self.skips.last or reason == FINISHED
             rng = None
             if epoch_ends and sound and self._validation_is_due():
@@ -180,7 +180,7 @@ class Trainer:
                 if processes.any(processes.first and self._validate(rng)):
                     reason = STOPPED_EARLY
                 started = time.monotonic()
-                self.setup.stopwatch.read()  # what validating took is no part of a step
+                self.setup.stopwatch.read()  # exclude the time of validation from that of steps
             if processes.any(interrupted()):
                 reason = reason or INTERRUPTED
             due = reason or epoch_ends or state.step % train.save_every == 0
@@ -192,21 +192,21 @@ class Trainer:
         return FINISHED
 
     def _skip(self, error: NonFiniteGradientError) -> None:
-        """Leave out the step that failed.  Raises NonFiniteGradientError where there are many."""
-        self.skips.note(left_out=True)
+        """Skip the step that failed.  Raises NonFiniteGradientError if there are too many."""
+        self.skips.note(skipped=True)
         if self.skips.too_many:
             raise NonFiniteGradientError(self._explain(error)) from error
-        log.warning("warning: step %d is left out: %s", self.state.step, error)
+        log.warning("warning: step %d is skipped: %s", self.state.step, error)
         self.state.step += 1
 
     def _begin(self) -> None:
-        """Try every stage, open the folder, and write a checkpoint, so that there is a first."""
+        """Try every stage, open the run's folder, and write the first checkpoint."""
         state, processes = self.state, self.processes
         for network in (state.generator, state.discriminator, state.ema):
             processes.copy_first(network)
         for doubt in doubts(self.config.train, self.plan, self.micro_batch):
             log.warning("warning: %s", doubt)
-        # an epoch that does not fill a batch has one step of as many faces as there are
+        # if the set is smaller than a batch, an epoch has one step with all of its faces
         self.journal.seconds = rehearse(state, self.setup, min(self.micro_batch, len(self.dataset)))
         if (peak := peak_gpu_memory(processes.device)) is not None:
             log.info("the heaviest step takes %.1f GiB of the GPU", peak)
@@ -223,7 +223,7 @@ class Trainer:
         rng = processes.gather(rng_state())
         if not processes.first:
             return
-        self.journal.go_on_after(self.folder.open(self.config, state.step, self.split.held_out))
+        self.journal.restore(self.folder.open(self.config, state.step, self.split.held_out))
         assert self.validator is not None
         degraded = self.validator.degraded()
         self.journal.record(
@@ -244,14 +244,14 @@ class Trainer:
             self._save(rng, must=True)
 
     def _validation_is_due(self) -> bool:
-        """Not in the warm-up, in which G stands still; at the very end always."""
+        """Every few epochs, except in the warm-up, in which G is fixed; and always at the end."""
         if self.state.step == self.plan.total:
             return True
         every = self.config.train.validate_every * self.per_epoch
         return self._stage() is not Stage.WARMUP and self.state.step % every == 0
 
     def _validate(self, rng: list[dict[str, torch.Tensor]]) -> bool:
-        """Score the moving average, keep it if it is the best; whether to stop early."""
+        """Score the moving average and keep it if it is the best; returns whether to stop early."""
         assert self.validator is not None
         state, stage = self.state, self._stage()
         validation = self.validator.judge(state.ema)
@@ -262,7 +262,7 @@ class Trainer:
         state.standing = before.after(merit, stage, delta)
         best = state.standing.best > before.best or before.stage != stage
         if best and not self.folder.write_best(self._checkpoint(rng), stage):
-            state.standing = replace(state.standing, best=before.best)  # the next may be written
+            state.standing = replace(state.standing, best=before.best)  # so the next is written
         self.journal.record(
             ValidationRecord(
                 step=state.step,
@@ -283,7 +283,7 @@ class Trainer:
         return standing.waited >= early_stopping.patience
 
     def _save(self, rng: list[dict[str, torch.Tensor]], *, must: bool) -> None:
-        """Write a checkpoint; raises OSError if it ``must`` be, else it is tried again later."""
+        """Write a checkpoint.  If that fails, raise OSError if it ``must`` be, or retry later."""
         if not self.processes.first:
             return
         checkpoint, keep = self._checkpoint(rng), self.config.train.keep_last
@@ -296,7 +296,7 @@ class Trainer:
         return self.state.checkpoint(self.config, self.per_epoch, rng, self.faces)
 
     def _stage(self) -> Stage:
-        """Of the step done last."""
+        """The stage of the last step."""
         return self.plan.stage_at(self.state.step - 1)
 
     def _explain(self, error: NonFiniteGradientError) -> str:
@@ -307,6 +307,6 @@ class Trainer:
             cure += f", or train.precision=fp32 instead of {train.precision}"
         return (
             f"step {self.state.step}, {self.plan.stage_at(self.state.step)} stage: {error}, in "
-            f"{self.skips}{before}. {self.folder.last} is from before: --resume from it, or from "
-            f"an earlier file of checkpoints/, with {cure}"
+            f"{self.skips}{before}. {self.folder.last} was saved before that: --resume from it, or "
+            f"from an earlier file in checkpoints/, with {cure}"
         )

@@ -27,7 +27,7 @@ _LESS_IS_BETTER = ("perceptual", "lpips", "niqe")
 
 
 class Validation(NamedTuple):
-    """How a generator did."""
+    """The results of a generator."""
 
     scores: dict[str, float]
     """Means over the faces (of sharpness the median), by the names of ValidationRecord."""
@@ -40,11 +40,12 @@ class Validation(NamedTuple):
 
 
 class Validator:
-    """The held-out faces, and the networks by which they are judged.
+    """The held-out faces, and the networks that judge their restorations.
 
-    ``pairs`` (N, 2, R, R, 3) are LQ and HQ in 8 bits.  Of the optional measures, LPIPS and identity
-    are taken where their weights are given or on this machine, EfficientNet's distance and NIQE
-    where they decide.  Raises WeightsError, or ModuleNotFoundError that says what to install.
+    ``pairs`` (N, 2, R, R, 3) are LQ and HQ in 8 bits.  LPIPS and identity are measured if their
+    weights are configured or on this machine; EfficientNet's distance and NIQE are measured if
+    ``validation.metric`` names them.  Raises WeightsError, or ModuleNotFoundError that says what to
+    install.
     """
 
     def __init__(self, pairs: NDArray[np.uint8], config: Config, device: torch.device) -> None:
@@ -67,7 +68,7 @@ class Validator:
         return len(self.pairs)
 
     def degraded(self) -> dict[str, float]:
-        """Scores of the degraded faces as they are."""
+        """Scores of the degraded faces themselves."""
         return self.judge(nn.Identity()).scores
 
     @torch.inference_mode()

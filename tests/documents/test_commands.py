@@ -188,8 +188,14 @@ def serve_toy(weights: Path, log: Path, photo: bytes) -> None:
     assert answer.headers["X-Model"] == weights.stem
 
 
+def marked(page: str, section: str) -> object:
+    """A parameter of the test; the whole way to a toy model takes minutes."""
+    long = (page, section) == ("docs/training.md", "Commands")
+    return pytest.param(page, section, marks=[pytest.mark.long] if long else [])
+
+
 @pytest.mark.timeout(900)
-@pytest.mark.parametrize(("page", "section"), sections("sh"))
+@pytest.mark.parametrize(("page", "section"), [marked(*each) for each in sections("sh")])
 def test_commands(
     page: str,
     section: str,

@@ -106,7 +106,7 @@ def test_files_that_are_no_checkpoints(state, tmp_path):
     text.write_text("no checkpoint")
     torch.save({"g_ema": state.ema.state_dict()}, weights)
     for path in (text, weights):
-        assert "is no checkpoint" in refuse("--checkpoint", path, "--output", output)
+        assert "is not a checkpoint" in refuse("--checkpoint", path, "--output", output)
     missing = tmp_path / "none.pt"
     assert str(missing) in refuse("--checkpoint", missing, "--output", output)
     assert not output.exists()

@@ -228,7 +228,7 @@ def short(make_config, face_folder) -> Config:
 def test_a_gradient_that_is_not_finite_is_left_out(short, tmp_path, monkeypatch, caplog):
     poison({2}, monkeypatch)
     assert train(short, tmp_path / "run") == "finished"
-    assert "step 2 is left out: the gradient of the FullGenerator is nan" in caplog.text
+    assert "step 2 is skipped: the gradient of the FullGenerator is nan" in caplog.text
     trained = rows(tmp_path / "run", TrainRecord)
     assert [(row.step, row.steps, row.skipped) for row in trained] == [
         (2, 2, 0),
@@ -238,7 +238,7 @@ def test_a_gradient_that_is_not_finite_is_left_out(short, tmp_path, monkeypatch,
 
 
 def test_many_end_the_run_and_a_restart_passes_them_by(short, tmp_path, monkeypatch, caplog):
-    """Unchanged, it would end there for ever; what is on disk is from before the trouble."""
+    """Unchanged, it would fail there forever; the checkpoint is from before the failure."""
     output = tmp_path / "run"
     poison({2, 3}, monkeypatch)
     with pytest.raises(
@@ -249,7 +249,7 @@ def test_many_end_the_run_and_a_restart_passes_them_by(short, tmp_path, monkeypa
     assert (end.step, end.failed) == (3, True)
     assert read_checkpoint(output / "last.pt").step == 2
     assert train(short, output, resume=output / "last.pt") == "finished"
-    assert "It goes on from the weights of step 2 with the faces after that" in caplog.text
+    assert "It continues with the weights of step 2 and the faces after that step" in caplog.text
     assert [row.step for row in rows(output, StartRecord)] == [0, 4]
     assert read_checkpoint(output / "last.pt").step == 6
 
@@ -272,7 +272,7 @@ def test_a_full_disk_does_not_end_a_run(short, tmp_path, monkeypatch, caplog):
 
         monkeypatch.setattr("model.training.trainer.training_step", step)
         assert train(short, output) == "finished"
-    assert "0000004.pt cannot be written: File too large; training goes on" in caplog.text
+    assert "0000004.pt cannot be written: File too large; training continues" in caplog.text
     names = sorted(path.name for path in (output / "checkpoints").iterdir())
     assert names == ["0000000.pt", "0000002.pt", "0000006.pt"]
     assert [row.step for row in rows(output, TrainRecord)] == [2, 4, 6]

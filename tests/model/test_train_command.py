@@ -55,7 +55,7 @@ def test_gradients_that_explode(config_file, face_folder, tmp_path):
     before = read_checkpoint(output / "last.pt")
     assert before.step == 0
     assert all(value.isfinite().all() for value in before.g.values())
-    # and with a better learning rate it goes on
+    # and with a better learning rate it continues
     rate = ["--set", "train.content.lr=1e-3"]
     main([str(argument) for argument in [*arguments, "--resume", *rate]])
     assert read_checkpoint(output / "last.pt").step == 10
@@ -74,8 +74,8 @@ def test_an_earlier_run_is_not_overwritten(config_file, face_folder, tmp_path):
     ("arguments", "complaint"),
     [
         (["--config", "none.yaml"], "none.yaml"),
-        (["--data", "FACES"], "--config is needed to begin a run"),
-        (["--data", "FACES", "--resume", "auto"], "--config is needed to begin a run"),
+        (["--data", "FACES"], "a new run needs --config"),
+        (["--data", "FACES", "--resume", "auto"], "a new run needs --config"),
         (
             ["--config", "CONFIG", "--set", "train.lr=1"],
             "train.lr: there is no such key; did you mean lr",
@@ -83,7 +83,7 @@ def test_an_earlier_run_is_not_overwritten(config_file, face_folder, tmp_path):
         (["--config", "CONFIG"], "no data"),
         (["--config", "CONFIG", "--data", "none"], "no pictures in none"),
         (["--config", "CONFIG", "--data", "FACES", "--resume"], "last.pt"),
-        (["--config", "CONFIG", "--data", "FACES", "--resume", "CONFIG"], "is no checkpoint"),
+        (["--config", "CONFIG", "--data", "FACES", "--resume", "CONFIG"], "is not a checkpoint"),
         (
             ["--config", "CONFIG", "--data", "FACES", "--set", "network.narrow=0.01"],
             "six channels are needed",
@@ -110,7 +110,7 @@ def test_what_cannot_be_run(config_file, face_folder, tmp_path, arguments, compl
 
 
 def test_resume_auto(config_file, face_folder, tmp_path, monkeypatch, caplog):
-    """It begins where there is nothing yet, and goes on as the run began, whatever is given."""
+    """It starts a run where there is none, and continues it with its own configuration."""
     output = tmp_path / "run"
     holdout = face_folder / "holdout.txt"
     holdout.write_text("1.png\n4.png\n")
@@ -127,13 +127,13 @@ def test_resume_auto(config_file, face_folder, tmp_path, monkeypatch, caplog):
     settings = run.read_text()
 
     message = run_main([*arguments, "--set", "train.batch_size=1"])
-    assert "train.batch_size was 3 and is 1" in message
+    assert "train.batch_size was 3 and is now 1" in message
     message = run_main([*arguments, "--set", "data.holdout=null"])
     assert "the faces or the holdout are not the same" in message
     assert run.read_text() == settings
 
     main(arguments)  # without repeating what was set
-    assert f"{config_file} differs in" in caplog.text
+    assert f"{config_file} differs from that in" in caplog.text
     assert "data.holdout" in caplog.text
     assert run.read_text() == settings
     assert [row.step for row in rows(output, StartRecord)] == [0, 2]
@@ -189,6 +189,6 @@ def test_sigterm_to_the_process_group(config_file, face_folder, tmp_path):
     assert process.returncode == 75, errors
     steps = read_checkpoint(output / "last.pt").step
     assert steps >= 2
-    assert f"interrupted at step {steps}; --resume goes on" in errors
+    assert f"interrupted at step {steps}; --resume continues it" in errors
     assert not list(output.rglob("*.tmp"))
     assert json.loads((output / "metrics.jsonl").read_text().splitlines()[-1])["event"] == "end"

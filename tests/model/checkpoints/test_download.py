@@ -108,7 +108,7 @@ def test_download_given_up_midway_ends_the_client(stand_in, folders):
 
 def test_corrupt_content_is_refused_and_not_kept(stand_in, folders):
     stand_in.corrupt = True
-    with pytest.raises(DownloadError, match="not the file it lists"):
+    with pytest.raises(DownloadError, match="another file than it lists"):
         download(WEIGHTS, *folders, patience=IMPATIENT)
     assert complete_files(folders[1]) == []
 
@@ -133,7 +133,7 @@ def test_server_down(stand_in, folders, monkeypatch):
 @pytest.mark.parametrize(
     ("source", "reason"),
     [
-        (ModelScopeFile("cv_test", "other.pt"), "iic/cv_test lists no other.pt"),
+        (ModelScopeFile("cv_test", "other.pt"), "iic/cv_test does not list other.pt"),
         (ModelScopeFile("cv_other", "other.pt"), "there is no such repository"),
     ],
 )

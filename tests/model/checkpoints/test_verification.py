@@ -121,7 +121,7 @@ def test_sums_file_of_another_format_is_refused(tmp_path):
 def test_other_networks_are_only_read(tmp_path):
     verify(DETECTOR_MOBILENET, save({"module.x": torch.zeros(3)}, tmp_path / "a.pth"))
     path = save({"module.x": torch.tensor([1.0, float("nan")])}, tmp_path / "b.pth")
-    with pytest.raises(CheckpointError, match=r"b\.pth: x holds"):
+    with pytest.raises(CheckpointError, match=r"b\.pth: x has values"):
         verify(DETECTOR_MOBILENET, path)
 
 
@@ -141,7 +141,7 @@ def test_bundled_weights_are_good(weights):
 def test_it_says_what_was_checked(state, tmp_path):
     path = save(state, tmp_path / "a.pth")
     unknown, *rest = verify(TINY, path)
-    assert unknown == "not that it is the published file, whose SHA-256 is not known"
+    assert unknown == "not whether it is the published file, whose SHA-256 is unknown"
     assert rest == ["architecture (64 px)", "all values are finite"]
     record(path)
     assert verify(TINY, path)[0] == "SHA-256 is that of SHA256SUMS"

@@ -107,7 +107,7 @@ def test_the_next_download_goes_on_where_a_failed_one_stopped(site, weights, fol
 @pytest.mark.parametrize("content", [CONTENT[:-1] + b"x", CONTENT + b"x"])
 def test_another_file_is_refused_and_not_kept(site, weights, folders, content):
     site.content = content
-    with pytest.raises(DownloadError, match="not the published file"):
+    with pytest.raises(DownloadError, match="did not send the published file"):
         download(weights, *folders)
     assert not [file for file in folders[1].rglob("*") if file.is_file()]
 

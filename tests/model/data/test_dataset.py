@@ -323,7 +323,7 @@ def test_a_holdout_of_everything(face_folder, pair_folder, half):
     folder = pair_folder if half else face_folder
     holdout = folder / "holdout.txt"
     holdout.write_text("\n".join(f"{half}{i}.png" for i in range(6)))
-    with pytest.raises(ValueError, match="nothing to train on"):
+    with pytest.raises(ValueError, match="no faces remain to train on"):
         opened(folder, holdout=holdout)
 
 

@@ -22,7 +22,7 @@ def test_some_are_set_aside_where_none_are_named(files, tmp_path, caplog):
         split = split_faces(files, tmp_path / "faces", DataConfig())
     assert len(split.held_out) == 4  # a tenth, being less than 64
     assert sorted([*split.trained_on, *split.held_out]) == files
-    assert "4 faces of 40 are set aside to validate on" in caplog.text
+    assert "4 of 40 faces are held out for validation" in caplog.text
     two = split_faces(files, tmp_path / "faces", DataConfig(holdout_count=2))
     assert set(two.held_out) < set(split.held_out)
 
@@ -41,7 +41,7 @@ def test_with_none_the_log_says_so(files, tmp_path, caplog, data):
     few = files if data else files[:9]
     split = split_faces(few, tmp_path / "faces", DataConfig.model_validate(data))
     assert (split.trained_on, split.held_out) == (few, [])
-    assert "validation is on faces that are trained on" in caplog.text
+    assert "validation uses faces that are trained on" in caplog.text
 
 
 def test_those_that_are_named(files, tmp_path):
@@ -50,7 +50,7 @@ def test_those_that_are_named(files, tmp_path):
     split = split_faces(files, tmp_path / "faces", DataConfig(holdout=listed))
     assert split.held_out == [files[3], files[30]]
     listed.write_text("".join(f"faces/{path.name}\n" for path in files))
-    with pytest.raises(ValueError, match=r"nothing to train on: .*holdout\.txt lists all"):
+    with pytest.raises(ValueError, match=r"no faces remain to train on: .*holdout\.txt lists all"):
         split_faces(files, tmp_path / "faces", DataConfig(holdout=listed))
 
 

@@ -158,7 +158,7 @@ def test_pictures_without_counterpart_are_named(pairs, half, other):
 
 def test_names_must_be_unique(pairs):
     (pairs / "hq" / "3.jpg").write_bytes((pairs / "hq" / "3.png").read_bytes())
-    with pytest.raises(ValueError, match="hq holds 2 pictures called 3"):
+    with pytest.raises(ValueError, match="hq has 2 pictures named 3"):
         find_pairs(pairs)
 
 

@@ -1,4 +1,5 @@
 import dataclasses
+from functools import partial
 
 import pytest
 import torch
@@ -66,6 +67,32 @@ def test_r1_is_that_of_the_raw_picture(state, batch, make_config):
     seen = vary(batch.high).requires_grad_()
     of_what_is_seen = losses.gradient_penalty(state.discriminator(seen), seen)
     assert values["gradient_penalty"].item() != pytest.approx(of_what_is_seen.item(), rel=0.01)
+
+
+@pytest.mark.filterwarnings("ignore")  # of PyTorch's compiler, about PyTorch
+@pytest.mark.parametrize("step", [4, 5])  # with R1, which is not compiled, and without
+def test_compiled_the_discriminator_has_the_same_losses(
+    state, batch, make_config, monkeypatch, step
+):
+    """In one graph, without breaks; gradients of D and of the restored picture, too."""
+
+    def losses_and_gradients(*, compiled: bool) -> list[torch.Tensor]:
+        adversary = adversary_of(make_config(compile=compiled, gp_interval=2).train)
+        restoration = Restoration(batch.low.clone().requires_grad_(), batch.high, Judges())
+        state.optimizer_d.zero_grad()
+        loss, values = adversary.discriminator_loss(state.discriminator, restoration, step)
+        torch.autograd.backward(loss)
+        weight = state.discriminator.final_conv[0].weight.grad
+        terms = adversary.generator_terms(state.discriminator, restoration, step)
+        torch.autograd.backward(torch.stack(list(terms.values())).sum())
+        assert restoration.restored.grad is not None
+        return [loss, *values.values(), weight, *terms.values(), restoration.restored.grad]
+
+    plain = losses_and_gradients(compiled=False)
+    whole = partial(torch.compile, backend="aot_eager", fullgraph=True)
+    monkeypatch.setattr(torch, "compile", whole)
+    for ours, theirs in zip(losses_and_gradients(compiled=True), plain, strict=True):
+        torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-6)
 
 
 def test_projected_tells_restored_from_real_and_g_what_to_change(batch, make_config, judges):

@@ -5,6 +5,7 @@ import pytest
 
 import model
 from model.checkpoints.table import ARCFACE_IR_SE50, BFR_512, DISCRIMINATOR_512, VGG16
+from model.data.degradation import PUBLISHED
 from model.networks import Architecture
 from model.training.config import Config, TrainConfig
 from model.training.config_file import (
@@ -17,6 +18,7 @@ from model.training.config_file import (
 )
 from model.training.doubts import doubts
 from model.training.schedule import Plan, Stage
+from tests.documents.pages import code
 
 MINIMAL = "train: {num_epochs: 2}\n"
 CONFIGS = Path(model.__file__).parent / "configs"
@@ -64,8 +66,8 @@ def test_the_projects_own_configurations(path):
         ("train: {num_epochs: 2, num_steps: 9}", "num_epochs and num_steps both say"),
         ("train: {num_epochs: 2, content: {steps: 1, images: 8}}", "steps and images both say"),
         ("train: {num_steps: 2, warmup_steps: 3}", "warmup_steps 3 is more than num_steps 2"),
-        ("", "holds no sections"),
-        ("- train", "holds no sections"),
+        ("", "does not contain sections"),
+        ("- train", "does not contain sections"),
         ("train: {num_epochs: 0}", "train.num_epochs: Input should be greater than 0"),
         ("train: {num_epochs: 2, lr_g: -1}", "train.lr_g"),
         ("train: {num_epochs: 2, lr_g: quick}", "train.lr_g: Input should be a valid number"),
@@ -89,7 +91,7 @@ def test_the_projects_own_configurations(path):
         ("train: {num_epochs: 2}\ndata: {recipes: {}}", "data.recipes"),
         ("train: {num_epochs: 2}\ndata: {recipes: {heavy: 1}}", "data.recipes.heavy"),
         ("train: {num_epochs: 2}\ndata: {recipes: {gpen: 0}}", "data.recipes.gpen"),
-        ("train: {num_epochs: 2", "is no YAML"),
+        ("train: {num_epochs: 2", "is not valid YAML"),
     ],
 )
 def test_what_is_wrong_is_named_in_one_line(write, text, complaint):
@@ -103,6 +105,17 @@ def test_exponents_that_yaml_takes_for_text(write):
     config = load_config(write("train: {num_epochs: 2, lr_min: 1e-6, gp_lambda: 1e1}"), [])
     assert config.train.lr_min == 1e-6
     assert config.train.gp_lambda == 10
+
+
+def test_ranges_as_the_page_changes_them(write):
+    (block,) = code("docs/training.md", "Degradation", "yaml")
+    data = load_config(write(MINIMAL + block.text), []).data
+    assert data.recipes == {"gpen": 0.4, "realesrgan": 0.4, "light": 0.2}
+    gpen, first = data.ranges.gpen, data.ranges.realesrgan.first
+    assert (gpen.blur, gpen.jpeg, gpen.shrink) == ((0.1, 8), (40, 95), PUBLISHED.gpen.shrink)
+    assert (first.gaussian, first.sigma) == ((1, 20), PUBLISHED.realesrgan.first.sigma)
+    override = "data.ranges.gpen.blur=[0.1, 8]"
+    assert load_config(write(MINIMAL), [override]).data.ranges.gpen.blur == (0.1, 8)
 
 
 EXAMPLE = """
@@ -149,6 +162,12 @@ def test_a_configuration_for_each_resolution(name, epochs, batch, architecture):
     plan = Plan.of(config.train, 70_000 // batch)
     assert plan.content + plan.warmup < 0.2 * plan.total
     assert doubts(config.train, plan, batch) == []
+
+
+@pytest.mark.parametrize("path", sorted(CONFIGS.glob("gpen_*.yaml")), ids=lambda p: p.stem)
+def test_recipes_of_the_published_networks_agree_on_lr_d(path):
+    train = load_config(path, []).train
+    assert (train.lr_d, train.eta_min_d) == (train.lr_g / 2, train.lr_min / 2)
 
 
 def test_fine_tuning_begins_with_weights_of_the_table():
@@ -228,8 +247,8 @@ def test_a_length_in_another_unit_replaces_the_configured_one(write):
     [
         ("train.lr_g", "section.key=value"),
         ("train.lr_gg=1", "train.lr_gg"),
-        ("train.num_epochs.x=1", "num_epochs is no section"),
-        ("train.lr_g={", "is no YAML"),
+        ("train.num_epochs.x=1", "num_epochs is not a section"),
+        ("train.lr_g={", "is not valid YAML"),
     ],
 )
 def test_overrides_that_are_none(write, override, complaint):

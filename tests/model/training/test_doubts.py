@@ -8,15 +8,15 @@ from model.training.schedule import Plan
 @pytest.mark.parametrize(
     ("changes", "expected"),
     [
-        ({}, ["G begins from scratch"]),
+        ({}, ["G starts from scratch"]),
         ({"warmup_epochs": 1}, ["a G that has learnt nothing: set train.content.steps"]),
-        ({"content": {"epochs": 1}}, ["a D that has not"]),
+        ({"content": {"epochs": 1}}, ["G has been trained and D has not"]),
         ({"content": {"epochs": 1}, "warmup_epochs": 1}, []),
         ({"initial": {"g": "g.pth"}, "warmup_epochs": 1}, []),
         ({"initial": {"g": "g.pth", "d": "d.pth"}}, []),
         (
             {"content": {"epochs": 1}, "warmup_epochs": 1, "batch_size": 4, "accumulation": 2},
-            ["minibatch standard deviation sees nothing"],
+            ["minibatch standard deviation is always 0"],
         ),
         (
             {"content": {"epochs": 1}, "num_epochs": 1000, "warmup_epochs": 300},

@@ -47,10 +47,12 @@ def trained(step: int, stage: Stage = Stage.JOINT, **changes: Any) -> TrainRecor
     )
 
 
-def validated(step: int, psnr: float, sharpness: float = 0.8) -> ValidationRecord:
+def validated(
+    step: int, psnr: float, sharpness: float = 0.8, lpips: float | None = None
+) -> ValidationRecord:
     return ValidationRecord(
         step=step, epoch=step / PER_EPOCH, stage=Stage.JOINT, time=step,
-        psnr=psnr, ssim=0.7, sharpness=sharpness, best=False,
+        psnr=psnr, ssim=0.7, sharpness=sharpness, lpips=lpips, best=False,
     )  # fmt: skip
 
 
@@ -68,8 +70,8 @@ def healthy() -> list[Record]:
     return rows
 
 
-def spoken(rows: Sequence[Record]) -> list[str]:
-    watch = Watch.after(CONFIG, [])
+def spoken(rows: Sequence[Record], config: TrainConfig = CONFIG) -> list[str]:
+    watch = Watch.after(config, [])
     said = []
     for row in rows:
         assert isinstance(row, TrainRecord | ValidationRecord)
@@ -105,6 +107,12 @@ def validating(psnr: list[float], sharpness: list[float], adversarial: list[floa
     ]
 
 
+def ending(psnr: list[float], lr_g: float = 1e-6) -> list[Record]:
+    """The last rows of a run, with G's rate at its floor."""
+    validations = [validated(9700 + 100 * i, value) for i, value in enumerate(psnr)]
+    return [trained(9600), *validations, *[trained(9990 + i, lr_g=lr_g) for i in range(3)]]
+
+
 def warming_up(d: list[float]) -> list[Record]:
     """Rows of a warm-up that goes on for long."""
     return [
@@ -123,7 +131,7 @@ SUFFERING: dict[str, list[Record]] = {
     "loss_jump": reporting(adversarial=[0.9, 1.1, 480.0]),
     "fooled_d": validating([24.0, 23.7, 23.2], [0.8] * 3, [2.0, 1.2, 0.6]),
     "over_smoothing": validating([24.0, 24.2, 24.4], [0.8, 0.7, 0.6], [0.9] * 3),
-    "learning_rate_at_its_floor": reporting(lr_g=[1e-6, 1e-6]),
+    "learning_rate_at_its_floor": ending([24.0, 24.1, 24.2])[:-2],
     "idle_warm_up": warming_up([0.9, 0.08, 0.05, 0.03]),
     "blind_d": warming_up([1.386] * 11),
 }
@@ -150,12 +158,39 @@ def test_a_sentence_says_what_was_seen_and_what_to_change(rule):
     assert any(cure in sentence for cure in ("train.", "earlier checkpoint"))
 
 
-def test_a_schedule_that_ends_while_psnr_rises():
-    end = [trained(9990 + i, lr_g=1e-6) for i in range(3)]
-    rising = [validated(9700 + 100 * i, 24 + 0.1 * i) for i in range(3)]
-    level = [validated(9700 + 100 * i, 24 + 0.001 * i) for i in range(3)]
-    assert spoken([trained(9600), *rising, *end]) == ["learning_rate_at_its_floor"]
-    assert spoken([trained(9600), *level, *end]) == []
+def test_a_schedule_that_ends_where_psnr_has_levelled_off():
+    assert spoken(ending([24.0, 24.001, 24.002])) == []
+
+
+def test_a_learning_rate_near_its_floor_from_the_start():
+    """At the first steps, where it rises, and where the configuration gives it no room to fall."""
+    assert spoken([trained(30, lr_g=2e-7), validated(31, 24), validated(32, 25)]) == []
+    flat = CONFIG.model_copy(update={"lr_g": 1e-3, "lr_min": 9e-4})
+    assert spoken(ending([24.0, 24.1, 24.2], lr_g=9e-4), flat) == []
+
+
+def test_what_signs_of_d_say_depends_on_the_loss_and_on_the_faces_seen():
+    certain = reporting(d_real_sign=[1.0] * 6)
+    assert spoken(certain) == ["memorising_d"]
+    assert spoken(certain, CONFIG.model_copy(update={"discriminator": "projected"})) == []
+    few = [row.model_copy(update={"steps": 1}) for row in certain]  # log_every: 1
+    assert spoken(few) == []
+
+
+@pytest.mark.parametrize(
+    ("lpips", "said"), [([0.3, 0.32, 0.35], ["fooled_d"]), ([0.3, 0.2, 0.1], [])]
+)
+def test_psnr_that_falls_while_faces_get_better(lpips, said):
+    """As when G has learnt alone before it meets D: what it then learns costs PSNR."""
+    rows = [
+        row
+        for i, distance in enumerate(lpips)
+        for row in (
+            trained(5000 + 100 * i, adversarial=2.0 - 0.7 * i),
+            validated(5000 + 100 * i, 24.0 - 0.3 * i, lpips=distance),
+        )
+    ]
+    assert spoken(rows) == said
 
 
 def test_a_spell_is_told_of_once_and_the_next_again():
@@ -176,19 +211,28 @@ def test_rows_of_another_stage_do_not_count():
     assert spoken([*warm, *joint]) == []
 
 
+SHORT = {
+    **{"lr_g": 4e-3, "num_epochs": 4, "validate_every": 1},
+    "losses": {"adversarial": 0.01},
+}
+"""Three joint epochs, in which PSNR rises to the last."""
+
+
 @pytest.mark.parametrize(
     ("changes", "rules"),
     [
         ({}, set()),
         ({"lr_d": 1.0, "use_gradient_penalty": False}, {"runaway_logits"}),
-        ({"lr_g": 1e-6}, {"learning_rate_at_its_floor"}),
+        (SHORT | {"lr_min": 1e-5}, {"learning_rate_at_its_floor"}),
+        (SHORT | {"lr_min": 3e-3}, set()),
     ],
 )
 def test_runs(make_config, face_folder, tmp_path, caplog, changes, rules):
-    """Real ones: the project's own settings, a D without bounds, a G that does not move."""
-    config = make_config(
-        content={"epochs": 0}, num_epochs=6, warmup_epochs=1, validate_every=6, **changes
-    ).with_data(face_folder)
+    """Real ones: the project's own settings, a D without bounds, too short a schedule, and a rate
+    that hardly falls.
+    """
+    lengths = {"content": {"epochs": 0}, "num_epochs": 6, "warmup_epochs": 1, "validate_every": 6}
+    config = make_config(**lengths | changes).with_data(face_folder)
     train(config, tmp_path / "run")
     said = rows(tmp_path / "run", HealthRecord)
     assert rules <= {row.rule for row in said}

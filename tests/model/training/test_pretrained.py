@@ -85,14 +85,17 @@ def test_a_prior_leaves_the_encoder_as_it_was(g, tmp_path, caplog, prefix):
     assert equal({k: after[k] for k in names.values()}, {k: g[k] for k in names.values()})
     assert equal({k: after[k] for k in loaded.missing}, {k: before[k] for k in loaded.missing})
     assert all(key.startswith(("ecd", "final_linear")) for key in loaded.missing)
-    assert f"{len(names)} of {len(g)} tensors loaded; left as initialised: ecd0" in caplog.text
+    assert (
+        f"{len(names)} of {len(g)} tensors loaded; not in the file, left as initialised: ecd0"
+        in caplog.text
+    )
 
 
 def test_what_is_of_no_use_is_said(g, tmp_path, caplog):
     torch.save(g | {"noises.noise_0": torch.zeros(1)}, tmp_path / "g.pth")
     with caplog.at_level(logging.INFO):
         load_initial_generator(ARCHITECTURE.generator(), tmp_path / "g.pth")
-    assert "of no use here: noises.noise_0" in caplog.text
+    assert "not in the network, ignored: noises.noise_0" in caplog.text
 
 
 def test_files_that_will_not_do(g, d, tmp_path):
@@ -103,7 +106,7 @@ def test_files_that_will_not_do(g, d, tmp_path):
     torch.save({"generator": 3}, tmp_path / "numbers.pth")
     for path, complaint in (
         (text, "cannot be read: "),
-        (other, "holds nothing of a generator"),
+        (other, "has no weights of a generator"),
         (larger, r"another architecture: ecd0.0.0.weight is \(32, 3, 1, 1\), not \(16, 3, 1, 1\)"),
         (tmp_path / "numbers.pth", "holds no state dict"),
         (tmp_path / "none.pth", "No such file"),
@@ -113,5 +116,5 @@ def test_files_that_will_not_do(g, d, tmp_path):
         assert str(path) in str(raised.value)
         assert "\n" not in str(raised.value)
     torch.save(g, tmp_path / "g.pth")
-    with pytest.raises(WeightsError, match="nothing of a discriminator"):
+    with pytest.raises(WeightsError, match="no weights of a discriminator"):
         load_initial_discriminator(ARCHITECTURE.discriminator(), tmp_path / "g.pth")

@@ -117,7 +117,7 @@ def test_lines_of_the_log():
     )
     assert str(long) == (
         "step 2 of 900, epoch 1.00, joint: d 1.25, 0.5 s a step (0.04 s of it waiting for "
-        "pictures), 16 images a second, 31.2 GiB, 1:02:05 left, 2 steps left out"
+        "pictures), 16 images a second, 31.2 GiB, 1:02:05 left, 2 steps skipped"
     )
     assert str(TRAINED) == "step 2, epoch 1.00, joint: d 1.25, 0.5 s a step"
     assert "PSNR inf dB" in str(ROWS[1])

@@ -1,4 +1,4 @@
-"""What a run that goes on keeps of its configuration, and what may be changed."""
+"""What a resumed run keeps of its configuration, and what may be changed."""
 
 from pathlib import Path
 
@@ -44,12 +44,17 @@ def test_what_may_be_changed(make_config):
 @pytest.mark.parametrize(
     ("changes", "faces", "per_epoch", "reason"),
     [
-        ({"batch_size": 6}, "these", 2, "train.batch_size was 3 and is 6: .*order of the faces"),
-        ({"seed": 1}, "these", 2, "train.seed was 0 and is 1"),
-        ({"img_size": 128}, "these", 2, "train.img_size was 64 and is 128: the networks"),
+        (
+            {"batch_size": 6},
+            "these",
+            2,
+            "train.batch_size was 3 and is now 6, but .*order of the faces",
+        ),
+        ({"seed": 1}, "these", 2, "train.seed was 0 and is now 1"),
+        ({"img_size": 128}, "these", 2, "train.img_size was 64 and is now 128, but the networks"),
         ({"discriminator": "projected"}, "these", 2, "train.discriminator was stylegan2"),
         ({}, "others", 2, "the faces or the holdout are not the same, data.folder was a and is b"),
-        ({}, "these", 3, "an epoch had 2 steps and has 3"),
+        ({}, "these", 3, "an epoch had 2 steps and now has 3"),
     ],
 )
 def test_what_would_be_another_run(make_config, changes, faces, per_epoch, reason):

@@ -162,7 +162,7 @@ def test_files_that_are_no_checkpoints(state, tmp_path):
     torch.save(state.generator.state_dict(), weights)
     empty.touch()
     for path in (text, weights, empty):
-        with pytest.raises(ValueError, match="is no checkpoint") as raised:
+        with pytest.raises(ValueError, match="is not a checkpoint") as raised:
             read_checkpoint(path)
         assert str(path) in str(raised.value)
         assert "\n" not in str(raised.value)
