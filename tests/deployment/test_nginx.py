@@ -14,13 +14,13 @@ from pathlib import Path
 import pytest
 
 from app.settings import Settings
+from tests.conftest import free_port
 from tests.deployment.balanced import (
     REQUEST_TIMEOUT_S,
     Balancer,
     Line,
     Replica,
     balancing,
-    free_port,
 )
 from tests.soak.client import Answer, End, Message, Pool, ask, form, message
 from tests.soak.kinds import judge

@@ -9,7 +9,8 @@ from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
-from tests.deployment.balanced import CONFIGURATION, Balancer, balancing, free_port
+from tests.conftest import free_port
+from tests.deployment.balanced import CONFIGURATION, Balancer, balancing
 from tests.load.replicas import stand_in
 from tests.soak.client import Answer, Message, ask, connected, form, message
 

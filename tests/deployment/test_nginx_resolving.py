@@ -16,7 +16,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.deployment.balanced import CONFIGURATION, free_port
+from tests.conftest import free_port
+from tests.deployment.balanced import CONFIGURATION
 from tests.deployment.programs import program_of
 from tests.soak.client import Address, End, ask, message
 

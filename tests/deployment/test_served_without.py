@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from tests.app.engines.conftest import save_small_generator
-from tests.conftest import REPOSITORY, encode_png, serving
+from tests.conftest import REPOSITORY, encode_png, serving_afresh
 
 LIST = REPOSITORY / "docker" / "not_served.txt"
 _WITHOUT = """
@@ -52,7 +52,7 @@ def without() -> str:
 def test_the_service(without: str, astronaut: NDArray[np.uint8], tmp_path: Path) -> None:
     # a cache of ModelScope's that is looked through
     (tmp_path / "cache" / "modelscope" / "models").mkdir(parents=True)
-    with serving(
+    with serving_afresh(
         tmp_path / "log",
         without,
         GPEN_MODEL="auto",
