@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import faulthandler
 import os
+import signal
 import socket
 import subprocess
 import sys
@@ -27,6 +29,7 @@ pytest_plugins = ["tests.modelscope_stand_in"]
 REPOSITORY = Path(__file__).resolve().parent.parent
 SHARED = REPOSITORY.parent / "shared" / "data"
 START_S = 120
+END_S = 60.0
 
 
 def pytest_configure() -> None:
@@ -36,6 +39,16 @@ def pytest_configure() -> None:
     thread: with more, tests that run side by side would wait for each other, busily.
     """
     os.environ |= {"GPEN_ENGINE": "torch", "GPEN_PRECISION": "fp32", "OMP_NUM_THREADS": "1"}
+
+
+def pytest_unconfigure() -> None:
+    """A process that does not come to its end after the last test shows where it hangs, and fails.
+
+    The alarm is for what hangs in native code after Python has ended.
+    """
+    faulthandler.dump_traceback_later(END_S, exit=True, file=2)  # not what captures
+    signal.signal(signal.SIGALRM, signal.SIG_DFL)
+    signal.setitimer(signal.ITIMER_REAL, 2 * END_S)
 
 
 @dataclass(frozen=True)
