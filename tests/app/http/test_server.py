@@ -36,6 +36,7 @@ def answered(connection: socket.socket) -> bytes:
 
 def test_who_waits_at_the_listener_is_answered(config: uvicorn.Config) -> None:
     listener = config.bind_socket()
+    listener.listen()  # whoever comes before the server waits
     clients: list[socket.socket] = []
 
     class Ending(LosslessServer):
@@ -60,7 +61,7 @@ def test_who_waits_at_the_listener_is_answered(config: uvicorn.Config) -> None:
 
 def ask_until_it_answers(address: tuple[str, int]) -> None:
     connection = HTTPConnection(*address, timeout=10)
-    connection.request("GET", "/")  # waits in the backlog until the server is up
+    connection.request("GET", "/")
     assert connection.getresponse().read() == b"here"
     connection.close()
 
@@ -71,6 +72,7 @@ def test_nobody_can_connect_between_the_last_one_and_the_end(
 ) -> None:
     """Whom the kernel accepted then would be reset."""
     listener = config.bind_socket()
+    listener.listen()  # whoever comes before the server waits
     address = listener.getsockname()
     take = server._waiting
     late: list[str] = []
