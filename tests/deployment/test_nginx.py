@@ -27,6 +27,8 @@ from tests.soak.kinds import judge
 from tests.soak.photos import Photo, kinds_of_faces, photos_of
 from tests.soak.scenarios import MODEL, traces
 
+pytestmark = pytest.mark.deployment
+
 _QUEUE = 8
 _CLIENTS = 3
 _PAUSE_S = 0.3  # between a client's requests: a replica that starts needs the processor, too
@@ -119,6 +121,7 @@ async def _full(replica: Replica, photos: list[Photo]) -> AsyncIterator[None]:
     assert [judge(photo, answer) for photo, answer in served] == [None] * len(served)
 
 
+@pytest.mark.long
 @pytest.mark.timeout(600)
 def test_a_kill_and_a_drain_that_no_client_sees(pair: Pair, photos: list[Photo]) -> None:
     asyncio.run(_replace(*pair, photos))

@@ -21,6 +21,8 @@ from tests.deployment.balanced import CONFIGURATION
 from tests.deployment.programs import program_of
 from tests.soak.client import Address, End, ask, message
 
+pytestmark = pytest.mark.deployment
+
 _TYPE_A = 1
 
 

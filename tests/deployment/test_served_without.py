@@ -21,6 +21,8 @@ LIST = REPOSITORY / "docker" / "not_served.txt"
 _WITHOUT = """
 import sys
 
+pytestmark = pytest.mark.deployment
+
 class Missing:
     def find_spec(self, name, path=None, target=None):
         if name.partition(".")[0] in {modules!r}:
@@ -71,6 +73,7 @@ def test_the_service(without: str, astronaut: NDArray[np.uint8], tmp_path: Path)
             assert httpx2.get(f"{server.url}{path}").status_code == 200
 
 
+@pytest.mark.long
 def test_the_commands(without: str, astronaut: NDArray[np.uint8], tmp_path: Path) -> None:
     weights = save_small_generator(tmp_path / "small.safetensors")
     Image.fromarray(astronaut).save(tmp_path / "photo.png")

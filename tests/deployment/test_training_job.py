@@ -20,7 +20,7 @@ from tests.conftest import REPOSITORY, free_port
 from tests.deployment.manifests import manifests, named
 from tests.model.training_runs import rows
 
-pytestmark = [pytest.mark.long, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.deployment, pytest.mark.long, pytest.mark.timeout(900)]
 
 _PATIENCE_S = 400
 _EVICTED = 75
