@@ -2,6 +2,7 @@
 
 PYTHON ?= python3.11
 PORT ?= $(or $(GPEN_PORT),8000)
+JOBS ?= 2
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 
@@ -31,12 +32,15 @@ check-system:
 serve: .venv/serving
 	$(BIN)/gpen serve --port $(PORT)
 
-test: .venv/installed
-	$(BIN)/python -m pytest
+# by file, JOBS at a time: the tests of a file share servers
+PYTEST := $(BIN)/python -m pytest -n $(JOBS) --dist loadfile
 
-# and those that take most of a minute each
+test: .venv/installed
+	$(PYTEST)
+
+# and the long ones
 test-all: .venv/installed
-	$(BIN)/python -m pytest -m "long or not long"
+	$(PYTEST) -m "long or not long"
 
 lint: .venv/installed
 	$(BIN)/ruff check .

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+import faulthandler
 import os
+import signal
 import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
@@ -20,63 +22,106 @@ import skimage
 from numpy.typing import NDArray
 from PIL import Image
 
+from tests.forked import ForkedProcess, Process
+
 pytest_plugins = ["tests.modelscope_stand_in"]
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 SHARED = REPOSITORY.parent / "shared" / "data"
 START_S = 120
+END_S = 60.0
 
 
 def pytest_configure() -> None:
-    """What is not about engines takes the one that needs no preparing, in servers, too."""
-    os.environ |= {"GPEN_ENGINE": "torch", "GPEN_PRECISION": "fp32"}
+    """Settings of all tests and of the processes that they start.
+
+    What is not about engines takes the one that needs no preparing.  PyTorch computes with one
+    thread: with more, tests that run side by side would wait for each other, busily.
+    """
+    os.environ |= {"GPEN_ENGINE": "torch", "GPEN_PRECISION": "fp32", "OMP_NUM_THREADS": "1"}
+
+
+def pytest_unconfigure() -> None:
+    """A process that does not come to its end after the last test shows where it hangs, and fails.
+
+    The alarm is for what hangs in native code after Python has ended.
+    """
+    faulthandler.dump_traceback_later(END_S, exit=True, file=2)  # not what captures
+    signal.signal(signal.SIGALRM, signal.SIG_DFL)
+    signal.setitimer(signal.ITIMER_REAL, 2 * END_S)
 
 
 @dataclass(frozen=True)
 class Server:
     url: str
-    process: subprocess.Popen[bytes]
+    process: Process
     log: Path
 
 
 @contextlib.contextmanager
 def serving(
-    log: Path,
-    sabotage: str = "",
-    health: int = 200,
-    checkout: Path = REPOSITORY,
-    /,
-    **environment: str,
+    log: Path, sabotage: str = "", health: int = 200, /, **environment: str
 ) -> Iterator[Server]:
-    """``gpen serve`` on a free port, stopped afterwards.
+    """``gpen serve`` on a free port, stopped afterwards; forked, for it starts in half the time.
 
-    ``sabotage`` is Python that runs before it; ``health`` is the status that is waited for;
+    ``sabotage`` is Python that runs before it; ``health`` is the status that is waited for.
+    """
+    port = free_port()
+    process = ForkedProcess(_serve(port), sabotage, log, _environment(environment))
+    with _until_the_end(Server(f"http://127.0.0.1:{port}", process, log), health) as server:
+        yield server
+
+
+@contextlib.contextmanager
+def serving_afresh(
+    log: Path, sabotage: str = "", checkout: Path = REPOSITORY, /, **environment: str
+) -> Iterator[Server]:
+    """The same in an interpreter of its own, which imports what it needs, as a user's does.
+
     ``checkout`` is the working copy of the repository that serves.
     """
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    port = free_port()
     with log.open("wb") as output:
         process = subprocess.Popen(
             [
                 *(sys.executable, "-c", f"{sabotage}\nfrom app.cli import main\nmain()"),
-                *("serve", "--host", "127.0.0.1", "--port", str(port)),
+                *_serve(port),
             ],
             stdout=output,
             stderr=subprocess.STDOUT,
             cwd=checkout,
-            env={**os.environ, "GPEN_LOG_LEVEL": "debug", "GPEN_DRAIN_S": "0", **environment},
+            env=_environment(environment),
         )
-    server = Server(f"http://127.0.0.1:{port}", process, log)
+    with _until_the_end(Server(f"http://127.0.0.1:{port}", process, log), 200) as server:
+        yield server
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+    return port
+
+
+def _serve(port: int) -> list[str]:
+    return ["serve", "--host", "127.0.0.1", "--port", str(port)]
+
+
+def _environment(changes: Mapping[str, str]) -> dict[str, str]:
+    return {**os.environ, "GPEN_LOG_LEVEL": "debug", "GPEN_DRAIN_S": "0", **changes}
+
+
+@contextlib.contextmanager
+def _until_the_end(server: Server, health: int) -> Iterator[Server]:
     try:
         _wait_until_healthy(server, health)
         yield server
     finally:
-        process.terminate()
+        server.process.terminate()
         try:
-            process.wait(20)
+            server.process.wait(20)
         except subprocess.TimeoutExpired:
-            process.kill()
+            server.process.kill()
             raise
 
 

@@ -25,7 +25,7 @@ from tests.benchmarks.photos import portrait
 from tests.benchmarks.plain import Plain, workers
 from tests.benchmarks.report import Machine, add_json, keep, tell
 from tests.benchmarks.turns import take_turns
-from tests.conftest import Server, serving
+from tests.conftest import Server, serving_afresh
 from tests.soak.client import Address, Answer, Pool, form
 from tests.soak.figures import Latency, megabytes, table
 from tests.soak.load import closed_loop
@@ -92,7 +92,7 @@ def measure(
     blocks: dict[str, list[Block]] = {}
     with (
         tempfile.TemporaryDirectory() as folder,
-        serving(Path(folder) / "log", GPEN_MODEL=MODEL, GPEN_LOG_LEVEL="info") as server,
+        serving_afresh(Path(folder) / "log", GPEN_MODEL=MODEL, GPEN_LOG_LEVEL="info") as server,
         workers(1, cores) as loop,
         workers(cores, 1) as threads,
     ):

@@ -143,6 +143,7 @@ def test_a_slow_stage_is_seen(plain: Plain, monkeypatch: pytest.MonkeyPatch) -> 
     assert vars(pipeline)["paste"] is slow_paste
 
 
+@pytest.mark.long
 def test_the_service_against_plain_functions() -> None:
     result = service.measure((1, 2), rounds=1, turn_s=1.5, idle_rounds=3, cores=2)
     speeds = {figure.name: figure for figure in result.figures}
@@ -165,10 +166,14 @@ def test_an_answer_that_is_no_restored_portrait_is_noticed() -> None:
             service.check(wrong)
 
 
-def test_start(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.long
+def test_start() -> None:
     result = start.measure(1, warm_up=0)
     assert 0.3 < result.import_torch < result.healthy < start.PATIENCE_S
     assert result.ratio == result.healthy / result.import_torch
+
+
+def test_a_start_that_fails_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("GPEN_MAX_FACES", "nonsense")
     with pytest.raises(RuntimeError, match="healthy"):
         start.seconds_to_healthy()

@@ -10,6 +10,8 @@ from playwright.sync_api import Page
 
 from tests.browser.conftest import Opening, give, wait_until_restored
 
+pytestmark = pytest.mark.browser
+
 PHONE = {"viewport": {"width": 390, "height": 844}, "has_touch": True, "is_mobile": True}
 DESKTOP = {"viewport": {"width": 1440, "height": 900}}
 

@@ -15,6 +15,8 @@ from tests.browser.conftest import Opening, encoded, give, wait_until_restored
 from tests.conftest import Server, serving
 from tests.pictures import png_of
 
+pytestmark = pytest.mark.browser
+
 KEY = "0123456789abcdef"
 ENHANCE = "**/enhance"
 

@@ -21,6 +21,8 @@ from tests.browser.conftest import Opening, encoded, give, wait_until_restored
 from tests.client import enhance
 from tests.conftest import Server
 
+pytestmark = pytest.mark.browser
+
 _EVENT_WITH_FILE = """([target, kind, name, data]) => {
     const bytes = Uint8Array.from(atob(data), (character) => character.charCodeAt(0));
     const carried = new DataTransfer();

@@ -19,8 +19,7 @@ from urllib.parse import urlsplit
 import pytest
 import torch
 
-from tests.conftest import REPOSITORY, Server
-from tests.deployment.balanced import free_port
+from tests.conftest import REPOSITORY, Server, free_port
 from tests.deployment.programs import run
 from tests.modelscope_stand_in import StandIn
 

@@ -14,18 +14,20 @@ from pathlib import Path
 import pytest
 
 from app.settings import Settings
+from tests.conftest import free_port
 from tests.deployment.balanced import (
     REQUEST_TIMEOUT_S,
     Balancer,
     Line,
     Replica,
     balancing,
-    free_port,
 )
 from tests.soak.client import Answer, End, Message, Pool, ask, form, message
 from tests.soak.kinds import judge
 from tests.soak.photos import Photo, kinds_of_faces, photos_of
 from tests.soak.scenarios import MODEL, traces
+
+pytestmark = pytest.mark.deployment
 
 _QUEUE = 8
 _CLIENTS = 3
@@ -119,6 +121,7 @@ async def _full(replica: Replica, photos: list[Photo]) -> AsyncIterator[None]:
     assert [judge(photo, answer) for photo, answer in served] == [None] * len(served)
 
 
+@pytest.mark.long
 @pytest.mark.timeout(600)
 def test_a_kill_and_a_drain_that_no_client_sees(pair: Pair, photos: list[Photo]) -> None:
     asyncio.run(_replace(*pair, photos))

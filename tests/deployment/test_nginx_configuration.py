@@ -13,6 +13,8 @@ from app.settings import Settings
 from tests.deployment.balanced import CONFIGURATION, configuration, program
 from tests.deployment.programs import run
 
+pytestmark = pytest.mark.deployment
+
 
 def test_a_new_nginx_reads_it_as_it_is() -> None:
     """With ``resolve``, which that of the distribution does not know."""

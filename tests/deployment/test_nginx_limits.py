@@ -9,9 +9,14 @@ from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
-from tests.deployment.balanced import CONFIGURATION, Balancer, balancing, free_port
+import pytest
+
+from tests.conftest import free_port
+from tests.deployment.balanced import CONFIGURATION, Balancer, balancing
 from tests.load.replicas import stand_in
 from tests.soak.client import Answer, Message, ask, connected, form, message
+
+pytestmark = pytest.mark.deployment
 
 _BEHIND_ANOTHER = "set_real_ip_from 127.0.0.1; real_ip_header X-Forwarded-For; geo $private"
 """As the commented lines have it."""

@@ -16,9 +16,12 @@ from pathlib import Path
 
 import pytest
 
-from tests.deployment.balanced import CONFIGURATION, free_port
+from tests.conftest import free_port
+from tests.deployment.balanced import CONFIGURATION
 from tests.deployment.programs import program_of
 from tests.soak.client import Address, End, ask, message
+
+pytestmark = pytest.mark.deployment
 
 _TYPE_A = 1
 

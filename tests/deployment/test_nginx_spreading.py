@@ -7,6 +7,8 @@ import pytest
 from tests.deployment.balanced import CONFIGURATION
 from tests.load.replicas import failures, two_of_ten_refuse
 
+pytestmark = pytest.mark.deployment
+
 
 def test_replicas_that_refuse_do_not_attract_requests() -> None:
     (phase,) = failures(CONFIGURATION.read_text(), ((80, 1.5),))

@@ -15,11 +15,13 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from tests.app.engines.conftest import save_small_generator
-from tests.conftest import REPOSITORY, encode_png, serving
+from tests.conftest import REPOSITORY, encode_png, serving_afresh
 
 LIST = REPOSITORY / "docker" / "not_served.txt"
 _WITHOUT = """
 import sys
+
+pytestmark = pytest.mark.deployment
 
 class Missing:
     def find_spec(self, name, path=None, target=None):
@@ -52,7 +54,7 @@ def without() -> str:
 def test_the_service(without: str, astronaut: NDArray[np.uint8], tmp_path: Path) -> None:
     # a cache of ModelScope's that is looked through
     (tmp_path / "cache" / "modelscope" / "models").mkdir(parents=True)
-    with serving(
+    with serving_afresh(
         tmp_path / "log",
         without,
         GPEN_MODEL="auto",
@@ -71,6 +73,7 @@ def test_the_service(without: str, astronaut: NDArray[np.uint8], tmp_path: Path)
             assert httpx2.get(f"{server.url}{path}").status_code == 200
 
 
+@pytest.mark.long
 def test_the_commands(without: str, astronaut: NDArray[np.uint8], tmp_path: Path) -> None:
     weights = save_small_generator(tmp_path / "small.safetensors")
     Image.fromarray(astronaut).save(tmp_path / "photo.png")

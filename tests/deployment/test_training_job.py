@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -17,11 +16,11 @@ import yaml
 
 from model.training.records import EndRecord, StartRecord
 from model.training.state import read_checkpoint
-from tests.conftest import REPOSITORY
+from tests.conftest import REPOSITORY, free_port
 from tests.deployment.manifests import manifests, named
 from tests.model.training_runs import rows
 
-pytestmark = [pytest.mark.long, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.deployment, pytest.mark.long, pytest.mark.timeout(900)]
 
 _PATIENCE_S = 400
 _EVICTED = 75
@@ -38,13 +37,6 @@ RECIPE = {
     "network": {"channel_multiplier": 1, "narrow": 1 / 16},
     "data": {"workers": 0},
 }
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
 
 
 @pytest.fixture

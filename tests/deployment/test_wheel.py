@@ -15,7 +15,7 @@ from PIL import Image
 
 from tests.conftest import REPOSITORY
 
-pytestmark = [pytest.mark.long, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.deployment, pytest.mark.long, pytest.mark.timeout(900)]
 
 _SOURCES = ("app", "model", "weights")
 _PAGE = """

@@ -14,7 +14,8 @@ from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from tests.deployment.balanced import CONFIGURATION, balancing, free_port
+from tests.conftest import free_port
+from tests.deployment.balanced import CONFIGURATION, balancing
 from tests.soak.client import Address, Answer, Pool, form
 
 REPLICAS = 10

@@ -9,7 +9,7 @@ from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from tests.conftest import Server, serving
+from tests.conftest import Server, serving_afresh
 from tests.load.crowds import Row, crowd, patient, slow_readers, two_sizes
 from tests.load.framing import KINDS, flooding, liveness
 from tests.load.goodput import goodput
@@ -49,7 +49,7 @@ def _on_a_server(
 def _server(checkout: Path, **settings: str) -> Iterator[Server]:
     with tempfile.TemporaryDirectory() as folder:
         environment = {"GPEN_MODEL": MODEL, "GPEN_LOG_LEVEL": "info", **settings}
-        with serving(Path(folder) / "log", "", 200, checkout, **environment) as server:
+        with serving_afresh(Path(folder) / "log", "", checkout, **environment) as server:
             yield server
 
 

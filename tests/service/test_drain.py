@@ -11,7 +11,8 @@ from pathlib import Path
 import httpx2
 import pytest
 
-from tests.conftest import serving
+from tests.app.serving.test_metrics import values
+from tests.conftest import Server, serving
 
 
 def enhance(url: str, data: bytes) -> int | None:
@@ -28,10 +29,10 @@ def test_drain_under_load(astronaut_png: bytes, tmp_path: Path) -> None:
     settings = {"GPEN_DRAIN_S": str(drain_s), "GPEN_REQUEST_TIMEOUT_S": "120"}
     with (
         serving(tmp_path / "log", GPEN_MODEL="gpen-starter-256", **settings) as server,
-        ThreadPoolExecutor(4) as pool,
+        ThreadPoolExecutor(8) as pool,
     ):
         before = [pool.submit(enhance, server.url, astronaut_png) for _ in range(8)]
-        time.sleep(0.3)
+        _wait_for_requests(server, 8)
         server.process.send_signal(signal.SIGTERM)
         start = time.monotonic()
         while (health := httpx2.get(f"{server.url}/health", timeout=60)).status_code == 200:
@@ -48,10 +49,23 @@ def test_drain_under_load(astronaut_png: bytes, tmp_path: Path) -> None:
     assert set(after) == {200}
 
 
+def _wait_for_requests(server: Server, count: int) -> None:
+    """Until so many have come to ``/enhance``, answered or not."""
+    answered = 'gpen_requests_total{route="/enhance",status="200"}'
+    deadline = time.monotonic() + 60
+    while True:
+        metrics = values(httpx2.get(f"{server.url}/metrics", timeout=60).text)
+        if metrics["gpen_requests_in_flight"] + metrics[answered] >= count:
+            return
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+
+
 def _keep_asking(url: str, end: threading.Event) -> tuple[int, list[str], list[str]]:
     """Requests on a connection that is kept: answers, what they say of it, and what went wrong.
 
-    Until a new connection is refused, which costs no request.
+    Until a new connection is refused, or reset before its first answer: any client tries that
+    elsewhere.  (``tests/app/http/test_server.py`` says when it is not even reset.)
     """
     address = url.removeprefix("http://")
     answers = 0
@@ -64,7 +78,7 @@ def _keep_asking(url: str, end: threading.Event) -> tuple[int, list[str], list[s
         except ConnectionRefusedError:
             return answers, said, errors
         with closing(connection):
-            close = False
+            close = used = False
             while not close:
                 signalled = end.is_set()
                 try:
@@ -72,8 +86,11 @@ def _keep_asking(url: str, end: threading.Event) -> tuple[int, list[str], list[s
                     answer = connection.getresponse()
                     answer.read()
                 except (OSError, HTTPException) as error:
+                    if not used and type(error) is ConnectionResetError:  # nothing was read
+                        return answers, said, errors
                     errors.append(repr(error))
                     break
+                used = True
                 answers += answer.status == 200
                 close = answer.getheader("Connection") == "close"
                 if signalled:

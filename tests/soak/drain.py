@@ -9,6 +9,7 @@ import time
 from dataclasses import dataclass
 from itertools import cycle
 
+from tests.forked import Process
 from tests.soak.client import Address, Answer, End, ask, message
 from tests.soak.figures import Latency, counted
 from tests.soak.kinds import judge
@@ -65,9 +66,7 @@ class _Request:
         return self.started + self.answer.seconds
 
 
-async def drain(
-    address: Address, process: subprocess.Popen[bytes], *, drain_s: float
-) -> DrainResult:
+async def drain(address: Address, process: Process, *, drain_s: float) -> DrainResult:
     """End a service whose DRAIN_S is ``drain_s``, under load."""
     photos = await photos_of(address, kinds_of_faces(_PHOTOS, [_SIDE]))
     supply = cycle(photos)

@@ -11,7 +11,7 @@ from dataclasses import Field
 from pathlib import Path
 from typing import Any, ClassVar, Protocol
 
-from tests.conftest import Server, serving
+from tests.conftest import Server, serving_afresh
 from tests.soak.client import Address
 from tests.soak.drain import drain
 from tests.soak.half_open import half_open
@@ -91,7 +91,7 @@ def on_a_server(scenario: Callable[[Server], Awaitable[Result]], **settings: str
 
     with tempfile.TemporaryDirectory() as folder:
         log = Path(folder) / "log"
-        with serving(log, GPEN_MODEL=MODEL, GPEN_LOG_LEVEL="info", **settings) as server:
+        with serving_afresh(log, GPEN_MODEL=MODEL, GPEN_LOG_LEVEL="info", **settings) as server:
             result = asyncio.run(run(server))
         result.violations.extend(traces(log))
         return result

@@ -147,6 +147,7 @@ def test_mistakes_are_told_in_one_line(
     assert error.count("\n") == 1
 
 
+@pytest.mark.long
 def test_the_published_command_restores_a_sample(tmp_path: Path) -> None:
     subprocess.run(
         [sys.executable, str(REPOSITORY / "inference_gpen.py")],

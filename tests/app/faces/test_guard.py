@@ -88,7 +88,14 @@ def accepted(loaded: Loaded, before: Crops, after: Crops) -> float:
 
 
 @pytest.mark.parametrize(
-    ("recipe", "count"), [("gpen", 50), ("light", 20), ("realesrgan", 20), ("bsrgan", 20)]
+    ("recipe", "count"),
+    [
+        ("gpen", 20),
+        pytest.param("gpen", 50, marks=pytest.mark.long),
+        ("light", 20),
+        ("realesrgan", 20),
+        ("bsrgan", 20),
+    ],
 )
 def test_restorations_pass_and_other_people_do_not(
     recipe: RecipeName, count: int, people: Crops, loaded: Loaded

@@ -14,7 +14,11 @@ from model.networks.discriminator import MinibatchStdDev
 from model.networks.layers import ModulatedConv2d, ModulatedPointwise, channels_at
 
 GOLDEN = Path(__file__).parents[2] / "golden"
-VARIANTS = ["64_cm2_n0.25_s0", "256_cm1_n0.5_s1", "512_cm2_n1_s2"]
+VARIANTS = [
+    "64_cm2_n0.25_s0",
+    "256_cm1_n0.5_s1",
+    pytest.param("512_cm2_n1_s2", marks=pytest.mark.long),
+]
 
 
 @dataclass(frozen=True)
