@@ -30,10 +30,11 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
 
 def run(options: argparse.Namespace) -> int:
     """Serve until SIGTERM or SIGINT.  Returns the exit status."""
-    from app.main import create_app  # noqa: PLC0415  (PyTorch takes seconds; --help need not wait)
+    settings = settings_from(options)
+    # PyTorch takes seconds to import, for which neither --help nor a mistake need wait
+    from app.main import create_app  # noqa: PLC0415
     from app.serving.service import LOADING  # noqa: PLC0415
 
-    settings = settings_from(options)
     configure_logging(settings.log_level, settings.log_format)
     _raise_file_limit()
     _use_batch_scheduling()

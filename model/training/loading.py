@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import signal
-from collections.abc import Iterator
+from collections.abc import Generator
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 from torch.utils.data import DataLoader
+from torch.utils.data.dataloader import _MultiProcessingDataLoaderIter
 
 from model.data.dataset import DegradedFaces, PairedFaces, to_halves
 from model.data.pictures import TooManyUnusableError
@@ -37,8 +38,11 @@ def load_steps(
     device: torch.device,
     process: int = 0,
     processes: int = 1,
-) -> Iterator[list[Batch]]:
+) -> Generator[list[Batch]]:
     """The micro-batches of one process for each of the steps from ``start`` to ``stop``.
+
+    Close the generator, which ends its worker processes: they ignore the signal by which Python
+    would end them at its exit, and would keep it waiting for ever.
 
     All processes compute the first ``processes`` micro-batches of a step at the same time, then the
     next ones, and so on.  The contents of micro-batches do not depend on the number of processes if
@@ -60,15 +64,20 @@ def load_steps(
         generator=torch.Generator(),  # not the global one, whose state a resumed run restores
     )
     batches = iter(loader)
-    for _ in range(start, stop):
-        try:
+    try:
+        for _ in range(start, stop):
             loaded = list(zip(taken, batches, strict=False))
-        except TooManyUnusableError as error:  # a worker's message has a traceback before it
-            message = str(error).strip().rpartition(f"{TooManyUnusableError.__name__}: ")[2]
-            raise TooManyUnusableError(message) from error
-        yield [
-            Batch(*to_halves(pairs.to(device, non_blocking=True)), part) for part, pairs in loaded
-        ]
+            yield [
+                Batch(*to_halves(pairs.to(device, non_blocking=True)), part)
+                for part, pairs in loaded
+            ]
+    except TooManyUnusableError as error:  # a worker's message has a traceback before it
+        message = str(error).strip().rpartition(f"{TooManyUnusableError.__name__}: ")[2]
+        raise TooManyUnusableError(message) from error
+    finally:
+        if isinstance(batches, _MultiProcessingDataLoaderIter):
+            # not left to the garbage collector: a traceback may refer to it until the exit
+            batches._shutdown_workers()
 
 
 def _prepare_worker(_index: int) -> None:

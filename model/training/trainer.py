@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Generator, Iterator
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 
@@ -17,7 +18,7 @@ from model.training.config import Config
 from model.training.doubts import doubts
 from model.training.generator_losses import Judges
 from model.training.journal import Journal
-from model.training.loading import load_steps
+from model.training.loading import Batch, load_steps
 from model.training.memory import peak_gpu_memory
 from model.training.processes import Processes
 from model.training.records import EndRecord, StartRecord, StepReport, ValidationRecord
@@ -127,7 +128,8 @@ class Trainer:
             return STOPPED_EARLY
         self._begin()
         try:
-            reason = self._steps(interrupted)
+            with closing(self._batches()) as batches:
+                reason = self._steps(batches, interrupted)
         except NonFiniteGradientError as error:
             self.journal.record(
                 EndRecord(step=self.state.step, time=time.time(), reason=str(error), failed=True)
@@ -138,12 +140,16 @@ class Trainer:
         self.processes.wait()  # until the first process has written everything
         return reason
 
-    def _steps(self, interrupted: Callable[[], bool]) -> str:
-        train, state, processes = self.config.train, self.state, self.processes
-        batches = load_steps(
-            self.dataset, self.config, state.step, self.plan.total, processes.device,
+    def _batches(self) -> Generator[list[Batch]]:
+        """Of this process, for every step that is left."""
+        processes = self.processes
+        return load_steps(
+            self.dataset, self.config, self.state.step, self.plan.total, processes.device,
             processes.index, processes.count,
         )  # fmt: skip
+
+    def _steps(self, batches: Iterator[list[Batch]], interrupted: Callable[[], bool]) -> str:
+        train, state, processes = self.config.train, self.state, self.processes
         progress = tqdm(
             self.setup.stopwatch.each("data", batches),
             initial=state.step,

@@ -272,6 +272,7 @@ def test_summaries_leave_out_what_was_not_measured():
     }  # fmt: skip
 
 
+@pytest.mark.long
 def test_command_starts_by_itself():
     """Torchvision, which torchmetrics imports, does not on every machine (torchvision_compat)."""
     command = [sys.executable, "-m", "model.evaluate", "--help"]

@@ -110,7 +110,7 @@ def test_best_is_the_best_of_its_stage(uninterrupted):
         assert highest.best
 
 
-@pytest.mark.parametrize("steps", [3, 5, 7])
+@pytest.mark.parametrize("steps", [3, pytest.param(5, marks=pytest.mark.long), 7])
 def test_a_resumed_run_equals_an_uninterrupted_one(uninterrupted, tmp_path, monkeypatch, steps):
     """Stopped by SIGTERM within the content stage, the warm-up, or a joint epoch."""
     config, whole = uninterrupted
@@ -201,7 +201,7 @@ def test_initial_weights(make_config, face_folder, tmp_path, caplog):
     )
 
 
-@pytest.mark.parametrize("steps", [5, 7])
+@pytest.mark.parametrize("steps", [pytest.param(5, marks=pytest.mark.long), 7])
 def test_projected_and_balanced_runs_resume_exactly(make_config, face_folder, tmp_path, steps):
     """Spectral norm's vectors go on where they were."""
     losses = {"balance": True, "perceptual": 2, "adversarial_pixels": 1}

@@ -178,7 +178,7 @@ def test_sigterm_to_the_process_group(config_file, face_folder, tmp_path):
         start_new_session=True,
     )
     try:
-        deadline = time.monotonic() + 120
+        deadline = time.monotonic() + 200
         while not (output / "checkpoints" / "0000002.pt").exists() and process.poll() is None:
             assert time.monotonic() < deadline
             time.sleep(0.05)

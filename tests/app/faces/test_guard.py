@@ -109,6 +109,7 @@ def test_restorations_pass_and_other_people_do_not(
 
 
 @pytest.mark.shared
+@pytest.mark.long
 @pytest.mark.parametrize("recipe", RECIPES)
 def test_people_held_out(recipe: RecipeName, shared: Callable[[str], Path], loaded: Loaded) -> None:
     """As above; each is swapped for the next in the list: of the same set, in the same light."""

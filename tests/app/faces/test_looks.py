@@ -225,7 +225,7 @@ def assert_the_same_from_afar(photo: Levels, levels: Levels, found: FoundFaces) 
 
 
 @pytest.mark.shared
-@pytest.mark.parametrize("scale", [1, 4])
+@pytest.mark.parametrize("scale", [1, pytest.param(4, marks=pytest.mark.long)])
 def test_everyone_at_the_solvay_conference_is_restored(
     scale: int, loaded: Loaded, shared: Callable[[str], Path]
 ) -> None:

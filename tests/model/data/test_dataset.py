@@ -1,4 +1,5 @@
 import logging
+import multiprocessing
 from pathlib import Path
 from typing import Any
 
@@ -316,6 +317,21 @@ def test_a_worker_ends_a_run_in_one_line(face_folder, make_config, monkeypatch):
         list(load_steps(data.dataset, config, 0, 2, torch.device("cpu")))
     assert str(raised.value).startswith("2 of 6 pictures cannot be decoded")
     assert "\n" not in str(raised.value)
+    assert multiprocessing.active_children() == []  # they would keep the process from ending
+
+
+def test_workers_end_with_their_steps(face_folder, make_config, monkeypatch):
+    config = make_config()
+    config = config.model_copy(
+        update={"data": config.data.model_copy(update={"workers": 1, "folder": face_folder})}
+    )
+    data = opened(face_folder, augmentation="strong", validate=False)
+    monkeypatch.setattr(data.dataset, "augment", lambda face, _: face)  # OpenCV's threads and forks
+    steps = load_steps(data.dataset, config, 0, 2, torch.device("cpu"))
+    next(steps)
+    assert len(multiprocessing.active_children()) == 1
+    steps.close()
+    assert multiprocessing.active_children() == []
 
 
 @pytest.mark.parametrize("half", ["", "hq/"])
