@@ -14,8 +14,8 @@ from app.errors import Overloaded, QueueFull
 from app.pace import Pace
 from app.serving.line import Line
 
-_SHARE = 0.6  # of a request's deadline that may be planned, because costs are averages
-_SHARE_AT_FIRST = 0.4  # while the pace is known only from the rehearsal, on an idle service
+_SHARE = 0.75  # of a request's deadline that may be planned, because costs are averages
+_SHARE_AT_FIRST = 0.6  # while the pace is known only from the rehearsal, on an idle service
 _KNOWN_AFTER = 10  # requests, from which on the pace is known
 _TYPICAL_PIXELS, _TYPICAL_BYTES = 1_000_000, 200_000  # of a photo, until some have arrived
 _GRACE_S = 2.0  # before the speed of an upload is judged

@@ -17,11 +17,11 @@ from PIL import Image
 from tests.app.engines.conftest import save_small_generator
 from tests.conftest import REPOSITORY, encode_png, serving_afresh
 
+pytestmark = pytest.mark.deployment
+
 LIST = REPOSITORY / "docker" / "not_served.txt"
 _WITHOUT = """
 import sys
-
-pytestmark = pytest.mark.deployment
 
 class Missing:
     def find_spec(self, name, path=None, target=None):

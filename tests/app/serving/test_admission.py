@@ -122,11 +122,11 @@ def test_bytes_of_an_upload_are_free_when_the_answer_begins() -> None:
 def test_who_could_not_be_done_in_time_is_refused(stack: ExitStack) -> None:
     gate = admission(cost=1)
     visits = [joined(gate, stack) for _ in range(5)]
-    check(gate, Deadline(10.01))  # six photos are 60% of it
+    check(gate, Deadline(8.01))  # six photos are three quarters of it
     with pytest.raises(Overloaded):
-        check(gate, Deadline(9.9))
+        check(gate, Deadline(7.9))
     visits[0].finish(served=False)
-    check(gate, Deadline(9))
+    check(gate, Deadline(7))
 
 
 def test_a_fresh_service_trusts_its_first_guess_less(stack: ExitStack) -> None:
@@ -134,9 +134,9 @@ def test_a_fresh_service_trusts_its_first_guess_less(stack: ExitStack) -> None:
     gate.pace = Pace(1.0)
     for _ in range(5):
         joined(gate, stack)
-    check(gate, Deadline(15.1))  # six photos are 40% of it
+    check(gate, Deadline(10.1))  # six photos are 60% of it
     with pytest.raises(Overloaded):
-        check(gate, Deadline(14.9))
+        check(gate, Deadline(9.9))
 
 
 def test_the_cost_goes_by_the_size_of_the_photo(stack: ExitStack) -> None:
@@ -147,20 +147,20 @@ def test_the_cost_goes_by_the_size_of_the_photo(stack: ExitStack) -> None:
     large.complete()
     large.join(10 * MEGAPIXEL)
     assert gate.backlog_seconds == pytest.approx(10.1)
-    with gate.visit(200_000, Deadline(20)) as small:
+    with gate.visit(200_000, Deadline(16)) as small:
         small.receive(200_000)
         small.complete()
         small.join(MEGAPIXEL)
     with pytest.raises(Overloaded):
-        check(gate, Deadline(20), declared=5_000_000)
-    with gate.visit(200_000, Deadline(20)) as well_packed, pytest.raises(Overloaded):
+        check(gate, Deadline(16), declared=5_000_000)
+    with gate.visit(200_000, Deadline(16)) as well_packed, pytest.raises(Overloaded):
         well_packed.join(10 * MEGAPIXEL)
 
 
 def test_a_crowd_that_comes_at_one_moment_is_not_let_in_as_a_whole(stack: ExitStack) -> None:
     """Its headers come before any body is complete: who is too many is told at the body's end."""
     gate = admission(cost=1, size=10**9)
-    crowd = [stack.enter_context(gate.visit(200_000, Deadline(10.5))) for _ in range(7)]
+    crowd = [stack.enter_context(gate.visit(200_000, Deadline(8.4))) for _ in range(7)]
     for visit in crowd[:6]:
         visit.receive(200_000)
         visit.complete()
@@ -169,7 +169,7 @@ def test_a_crowd_that_comes_at_one_moment_is_not_let_in_as_a_whole(stack: ExitSt
         crowd[6].complete()
     assert 1 <= refused.value.retry_after <= 6  # as long as the others take
     with pytest.raises(Overloaded):
-        check(gate, Deadline(10), declared=200_000)
+        check(gate, Deadline(8), declared=200_000)
     crowd[0].join(MEGAPIXEL)
     crowd[1].finish(served=False)
     assert gate.backlog_seconds == pytest.approx(5)
@@ -201,7 +201,7 @@ def test_retry_after_is_spread_over_the_time_that_the_backlog_takes(stack: ExitS
     told = []
     for _ in range(300):
         with pytest.raises(Unavailable) as refused:
-            check(gate, Deadline(40))  # room for 24
+            check(gate, Deadline(32))  # room for 24
         told.append(int(refused.value.headers["Retry-After"]))
     assert 7 <= min(told) <= 10  # seconds until there is room: 31 - 24
     assert 28 <= max(told) <= 30
@@ -209,7 +209,7 @@ def test_retry_after_is_spread_over_the_time_that_the_backlog_takes(stack: ExitS
     for _ in range(1000):
         joined(gate, stack)
     with pytest.raises(Unavailable) as refused:
-        check(gate, Deadline(40))
+        check(gate, Deadline(32))
     assert refused.value.headers["Retry-After"] == str(MOST_RETRY_S)
 
 

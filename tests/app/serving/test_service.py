@@ -155,7 +155,8 @@ def test_timings_add_up_to_the_request_while_others_wait(
         metrics = values(client.get("/metrics").text)
     assert list(answers[0][1]) == [*("wait", *STAGES)]
     for seconds, timings in answers:
-        assert sum(timings.values()) / 1000 == pytest.approx(seconds, rel=0.1, abs=0.3)
+        # what is missing is the client's own time, which grows where the tests share a busy machine
+        assert sum(timings.values()) / 1000 == pytest.approx(seconds, rel=0.1, abs=0.6)
     assert max(timings["wait"] for _, timings in answers) > 500
     assert metrics["gpen_wait_seconds_sum"] == pytest.approx(
         sum(timings["wait"] for _, timings in answers) / 1000, rel=0.2, abs=0.3
