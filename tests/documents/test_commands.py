@@ -57,6 +57,9 @@ SHORT = [
     *("train.batch_size=2", "train.validate_every=1", "data.workers=0"),
 ]
 
+LONG = {("docs/training.md", "Commands"), ("docs/training.md", "Faces")}
+"""Sections that train and evaluate; the tests of these commands are in ``tests/model``."""
+
 PICTURES = {".jpg", ".png"}
 
 _OUTPUT = re.compile(r"(?:-o|--output|--json|--csv|--grid) (\S+)")
@@ -188,7 +191,13 @@ def serve_toy(weights: Path, log: Path, photo: bytes) -> None:
 
 
 @pytest.mark.timeout(900)
-@pytest.mark.parametrize(("page", "section"), sections("sh"))
+@pytest.mark.parametrize(
+    ("page", "section"),
+    [
+        pytest.param(*place, marks=pytest.mark.long if place in LONG else ())
+        for place in sections("sh")
+    ],
+)
 def test_commands(
     page: str,
     section: str,
