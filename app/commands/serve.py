@@ -31,7 +31,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
 def run(options: argparse.Namespace) -> int:
     """Serve until SIGTERM or SIGINT.  Returns the exit status."""
     settings = settings_from(options)
-    # PyTorch takes seconds to import, for which neither --help nor a mistake need wait
+    # after the settings, so that a mistake in them is reported before PyTorch, which takes seconds
     from app.main import create_app  # noqa: PLC0415
     from app.serving.service import LOADING  # noqa: PLC0415
 

@@ -7,6 +7,7 @@ import statistics
 import tempfile
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 
 import cv2
@@ -14,7 +15,7 @@ import torch
 
 from app.engines.cache import EngineCache
 from app.engines.candidates import Candidate, Measurement, reference
-from app.engines.engine import Engine
+from app.engines.engine import Engine, EngineError
 from app.engines.samples import sample_crops
 from app.engines.torch_engine import TorchEngine
 from model.checkpoints.generator import is_onnx, load_generator
@@ -69,11 +70,11 @@ def _measure(weights: Path, cache: EngineCache, wanted: Sequence[Candidate]) -> 
     generator = None if is_onnx(weights) else load_generator(weights)[0]
     if any(candidate.engine == "openvino" for candidate in wanted):
         _convert(weights, generator, cache)
-    first = reference(cache.device, onnx=generator is None)
-    engines: dict[Candidate, Engine] = {first: build(first, weights, cache, generator)}
-    crops = sample_crops(engines[first].size)
-    expected = engines[first](crops)
-    fidelity = {first: _MAX_DB}
+    faithful = reference(cache.device, onnx=generator is None)
+    engines: dict[Candidate, Engine] = {faithful: build(faithful, weights, cache, generator)}
+    crops = sample_crops(engines[faithful].size)
+    expected = engines[faithful](crops)
+    fidelity = {faithful: _MAX_DB}
     for candidate in wanted:
         if candidate in engines:
             continue
@@ -103,14 +104,27 @@ def _measure(weights: Path, cache: EngineCache, wanted: Sequence[Candidate]) -> 
     ]
 
 
-def prepare_reference(weights: Path, cache: EngineCache) -> None:
-    """Convert an ONNX file, which takes seconds, so that its reference can be built.
+def build_reference(weights: Path, cache: EngineCache) -> Engine:
+    """Build the most faithful engine, which needs no measurements.
 
-    Raises WeightsError, EngineError, OSError.
+    On a CPU, an ONNX file is converted first, which takes seconds; a conversion that cannot be read
+    is replaced.  Raises WeightsError, EngineError.
     """
-    if cache.device.type == "cpu":
+    onnx = is_onnx(weights)
+    candidate = reference(cache.device, onnx=onnx)
+    if not onnx or candidate.engine != "openvino":
+        return build(candidate, weights, cache)
+    try:
+        if cache.is_converted:  # the cache may be read-only
+            with suppress(RuntimeError):
+                return build(candidate, weights, cache)
+            log.warning("%s cannot be read and will be converted again", cache.converted)
+            cache.discard()
         with cache.locked():
             _convert(weights, None, cache)
+    except OSError as error:
+        raise EngineError(f"{weights} cannot be converted into {cache.folder}: {error}") from error
+    return build(candidate, weights, cache)
 
 
 def _convert(weights: Path, generator: FullGenerator | None, cache: EngineCache) -> None:

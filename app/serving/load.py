@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from app.engines.build import build, prepare_reference
+from app.engines.build import build, build_reference
 from app.engines.cache import EngineCache
 from app.engines.candidates import Candidate, candidates, choose, reference
 from app.engines.engine import Crops, Engine, EngineError
@@ -46,7 +46,7 @@ class Loaded:
     seconds_per_face: float
     """A first estimate, measured after warming up."""
     prepared: bool
-    """Whether the engine was chosen by measurements; without any, it is PyTorch."""
+    """Whether the engine was chosen by measurements; without any, it is the reference."""
     upscalers: Mapping[int, Upscaler]
     """By scale; empty if there are no weights for them."""
     guard: Guard | None
@@ -148,18 +148,16 @@ def _black(restorer: Restorer, count: int) -> Crops:
 def _load_engine(
     resolved: Resolved, device: torch.device, settings: Settings
 ) -> tuple[Engine, bool]:
-    """The engine, and whether it was chosen by measurements; without any, it is PyTorch.
+    """The engine, and whether it was chosen by measurements; without any, it is the reference.
 
     Raises WeightsError, EngineError.
     """
     onnx = is_onnx(resolved.path)
     wanted = candidates(device, settings.engine, settings.precision, onnx=onnx)
     cache = EngineCache.of(resolved.path, settings.cache_dir, device)
-    first = reference(device, onnx=onnx)
-    if onnx:
-        prepare_reference(resolved.path, cache)
-    if wanted == [first]:
-        return build(first, resolved.path, cache), True
+    faithful = reference(device, onnx=onnx)
+    if wanted == [faithful]:
+        return build_reference(resolved.path, cache), True
     measurements = cache.measurements()
     chosen = choose(wanted, measurements)
     if chosen is None and measurements:
@@ -173,7 +171,7 @@ def _load_engine(
         except RuntimeError as error:
             log.warning("%s cannot be read and will be converted again: %s", cache.converted, error)
             cache.discard()
-    return build(first, resolved.path, cache), False
+    return build_reference(resolved.path, cache), False
 
 
 def _seconds_per_face(restorer: Restorer) -> float:

@@ -8,9 +8,9 @@ import pytest
 import torch
 from onnx import TensorProto, helper
 
-from app.engines.build import build, prepare, prepare_reference
+from app.engines.build import build_reference, prepare
 from app.engines.cache import EngineCache
-from app.engines.candidates import Candidate, candidates, reference
+from app.engines.candidates import Candidate, candidates
 from app.engines.engine import Engine, EngineError
 from app.engines.onnx_file import FIDELITY, described, read_onnx
 from app.engines.onnxruntime_engine import OnnxRuntimeEngine
@@ -22,6 +22,7 @@ from model.state_dicts import WeightsError
 
 CPU = torch.device("cpu")
 SIZE = 32
+SMALL = 64  # of the small generator
 FLOAT, HALF, DOUBLE = TensorProto.FLOAT, TensorProto.FLOAT16, TensorProto.DOUBLE
 PICTURE = [1, 3, SIZE, SIZE]
 
@@ -59,8 +60,7 @@ def negative(path: Path, *, kind: int = FLOAT, shape=PICTURE) -> Path:
 def engines(path: Path, folder: Path) -> list[Engine]:
     """OpenVINO's and ONNX Runtime's, in float32."""
     cache = EngineCache.of(path, folder, CPU)
-    prepare_reference(path, cache)
-    return [build(reference(CPU, onnx=True), path, cache), OnnxRuntimeEngine(path, CPU)]
+    return [build_reference(path, cache), OnnxRuntimeEngine(path, CPU)]
 
 
 def test_our_own_export_restores_as_pytorch_does(exported, weights, crops, tmp_path):
@@ -153,7 +153,30 @@ def test_its_engines_are_measured_like_those_of_other_weights(exported, tmp_path
     assert measurements[0].psnr == 99
 
 
-def test_pytorch_cannot_run_it(monkeypatch):
+def test_a_conversion_that_cannot_be_read_is_replaced(exported, crops, tmp_path):
+    cache = EngineCache.of(exported, tmp_path, CPU)
+    expected = build_reference(exported, cache)(crops)
+    cache.converted.write_text("no graph")
+    assert np.array_equal(build_reference(exported, cache)(crops), expected)
+    assert cache.converted.read_text() != "no graph"
+
+
+def test_a_conversion_is_read_from_a_cache_that_cannot_be_written(exported, tmp_path, monkeypatch):
+    cache = EngineCache.of(exported, tmp_path, CPU)
+
+    def refuse(*_: object) -> None:
+        raise OSError("Read-only file system")
+
+    monkeypatch.setattr(EngineCache, "_make_folder", refuse)
+    with pytest.raises(EngineError, match=r"cannot be converted into .*Read-only file system"):
+        build_reference(exported, cache)
+    monkeypatch.undo()
+    build_reference(exported, cache)
+    monkeypatch.setattr(EngineCache, "_make_folder", refuse)
+    assert build_reference(exported, cache).size == SMALL
+
+
+def test_pytorch_cannot_run_it():
     with pytest.raises(EngineError, match="only openvino fp32"):
         candidates(CPU, "torch", onnx=True)
 
